@@ -1,0 +1,54 @@
+"""tokengym: write discrete sequences as a Gymnasium environment, and train agents that score well.
+
+``import tokengym`` registers the tasks with Gymnasium.
+"""
+
+from .agents import ORGAN, GRUPolicy, LSTMPolicy, Policy, SeqGAN, action_values, sample
+from .envs import (
+    Sequences,
+    Task,
+    TokenEnv,
+    TokenVectorEnv,
+    Vocabulary,
+    make_task,
+    register_built_in_tasks,
+    register_task,
+)
+from .rewards import (
+    Objective,
+    Reward,
+    Scores,
+    TrainableReward,
+    make_reward,
+    objective,
+    register_reward,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ORGAN",
+    "GRUPolicy",
+    "LSTMPolicy",
+    "Objective",
+    "Policy",
+    "Reward",
+    "Scores",
+    "SeqGAN",
+    "Sequences",
+    "Task",
+    "TokenEnv",
+    "TokenVectorEnv",
+    "TrainableReward",
+    "Vocabulary",
+    "__version__",
+    "action_values",
+    "make_reward",
+    "make_task",
+    "objective",
+    "register_reward",
+    "register_task",
+    "sample",
+]
+
+register_built_in_tasks()

@@ -1,0 +1,25 @@
+"""Agents: who writes, and how they learn."""
+
+from .base import SequenceAgent
+from .checkpoint import CheckpointError
+from .loading import AGENTS, load_agent
+from .organ import ORGAN
+from .policies import GRUPolicy, LSTMPolicy, Policy
+from .rollouts import Rollouts, action_values
+from .sampling import sample
+from .seqgan import SeqGAN
+
+__all__ = [
+    "AGENTS",
+    "ORGAN",
+    "CheckpointError",
+    "GRUPolicy",
+    "LSTMPolicy",
+    "Policy",
+    "Rollouts",
+    "SeqGAN",
+    "SequenceAgent",
+    "action_values",
+    "load_agent",
+    "sample",
+]

@@ -1,0 +1,62 @@
+"""The Policy contract: who writes."""
+
+# Shapes: B sequences, T steps, A actions
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...envs import Vocabulary
+
+State = tuple[Tensor, ...]  # every tensor has the batch first, so rows can be selected
+
+
+class Policy(nn.Module, ABC):
+    """A distribution over the next token, given the tokens so far.
+
+    ``step`` and ``forward`` agree to float precision (in eval mode): a test holds every policy to
+    it.
+
+    Attributes:
+        vocabulary: what it writes.
+    """
+
+    name: ClassVar[str]
+    vocabulary: Vocabulary
+
+    @abstractmethod
+    def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
+        """The state before the first token, for a batch."""
+
+    @abstractmethod
+    def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token (``bos`` first); logits (B, A) of the next and the new state.
+
+        Never with dropout. ``pad`` may be read too; what follows it means nothing.
+        """
+
+    @abstractmethod
+    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Teacher forcing in one pass: logits (B, T, A), those at t given the tokens before t."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's keywords, JSON values, without the vocabulary."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return next(self.parameters()).dtype
+
+    def shifted(self, tokens_BT: Tensor) -> Tensor:
+        """What is read to predict ``tokens_BT``: ``bos``, then all but the last."""
+        bos_B1 = tokens_BT.new_full((len(tokens_BT), 1), self.vocabulary.bos)
+        return torch.cat([bos_B1, tokens_BT[:, :-1]], dim=1)

@@ -1,0 +1,149 @@
+"""Recurrent policies: embedding, GRU or LSTM, linear output.
+
+The weights are those of ``nn.GRU`` and ``nn.LSTM``, which do the pass over whole sequences. The
+single step is written out: its first layer reads a table, ``embedding @ W_ih + b_ih`` for every
+token, computed again when the weights change.
+"""
+
+# Shapes: B sequences, T steps, A actions, V = A + 2 inputs, H hidden units
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...envs import Vocabulary
+from ...rewards.derived import Derived
+from .base import Policy, State
+
+
+class _RecurrentPolicy(Policy):
+    _network: ClassVar[type[nn.GRU] | type[nn.LSTM]]
+    _states: ClassVar[int]  # tensors of state a layer
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        embedding: int = 128,
+        hidden: int = 256,
+        layers: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if min(embedding, hidden, layers) < 1 or not 0 <= dropout < 1:
+            raise ValueError(
+                f"embedding {embedding}, hidden {hidden}, layers {layers} should be at least 1 and "
+                f"dropout {dropout} in [0, 1)"
+            )
+        self.vocabulary = vocabulary
+        self._config = dict(embedding=embedding, hidden=hidden, layers=layers, dropout=dropout)
+        self.embedding = nn.Embedding(vocabulary.num_inputs, embedding)
+        self.dropout = nn.Dropout(dropout)
+        between = dropout if layers > 1 else 0.0
+        self.network = self._network(embedding, hidden, layers, batch_first=True, dropout=between)
+        self.output = nn.Linear(hidden, vocabulary.num_actions)
+        self.layers, self.hidden = layers, hidden
+        self._table = Derived(self, self._make_table)
+
+    def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
+        """Zeros, (B, H) a tensor."""
+        _refuse(condition)
+        zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
+        return (zeros_BH,) * (self._states * self.layers)
+
+    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits (B, T, A) in one pass."""
+        _refuse(condition)
+        inputs = self.dropout(self.embedding(self.shifted(tokens_BT)))
+        hidden_BTH, _ = self.network(inputs)
+        logits_BTA: Tensor = self.output(self.dropout(hidden_BTH))
+        return logits_BTA
+
+    def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token; logits (B, A)."""
+        gates = F.embedding(
+            tokens_B, self._make_table() if torch.is_grad_enabled() else self._table.get()
+        )
+        new: list[Tensor] = []
+        for layer in range(self.layers):
+            if layer:
+                gates = F.linear(
+                    new[-self._states],
+                    self._weight("weight_ih", layer),
+                    self._weight("bias_ih", layer),
+                )
+            mine = state[layer * self._states : (layer + 1) * self._states]
+            recurrent = F.linear(
+                mine[0], self._weight("weight_hh", layer), self._weight("bias_hh", layer)
+            )
+            new += self._cell(gates, recurrent, mine)
+        return self.output(new[-self._states]), tuple(new)
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's keywords."""
+        return dict(self._config)
+
+    def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
+        """One layer's new state; the first tensor is what the layer above reads."""
+        raise NotImplementedError
+
+    def _weight(self, name: str, layer: int) -> Tensor:
+        weight: Tensor = getattr(self.network, f"{name}_l{layer}")
+        return weight
+
+    def _make_table(self) -> Tensor:
+        weight, bias = self._weight("weight_ih", 0), self._weight("bias_ih", 0)
+        return F.linear(self.embedding.weight, weight, bias)
+
+
+class GRUPolicy(_RecurrentPolicy):
+    """A GRU (Cho et al., 2014) over embedded tokens.
+
+    Args:
+        vocabulary: what it reads and writes.
+        embedding: size of a token's embedding.
+        hidden: H, units of a layer.
+        layers: how many layers.
+        dropout: share of units dropped while training, between all layers.
+    """
+
+    name = "GRU"
+    _network = nn.GRU
+    _states = 1
+
+    def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
+        (h_BH,) = state
+        H = self.hidden
+        reset_update = (gates[:, : 2 * H] + recurrent[:, : 2 * H]).sigmoid_()
+        reset, update = reset_update[:, :H], reset_update[:, H:]
+        candidate = torch.addcmul(gates[:, 2 * H :], reset, recurrent[:, 2 * H :]).tanh_()
+        return (torch.lerp(candidate, h_BH, update),)
+
+
+class LSTMPolicy(_RecurrentPolicy):
+    """An LSTM (Hochreiter and Schmidhuber, 1997) over embedded tokens.
+
+    Args:
+        vocabulary: what it reads and writes.
+        embedding: size of a token's embedding.
+        hidden: H, units of a layer.
+        layers: how many layers.
+        dropout: share of units dropped while training, between all layers.
+    """
+
+    name = "LSTM"
+    _network = nn.LSTM
+    _states = 2
+
+    def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
+        _, c_BH = state
+        i, f, g, o = (gates + recurrent).chunk(4, dim=1)
+        c_BH = torch.addcmul(f.sigmoid() * c_BH, i.sigmoid(), g.tanh())
+        return o.sigmoid() * c_BH.tanh(), c_BH
+
+
+def _refuse(condition: Tensor | None) -> None:
+    if condition is not None:
+        raise ValueError("this policy takes no condition; give none")

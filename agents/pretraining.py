@@ -1,0 +1,90 @@
+"""Teacher forcing: the supervised beginning of every agent.
+
+L = -sum_t log p(x_t | x_<t), the end token counted, divided by the number of tokens of the batch.
+Every step is a function of (seed, step): the order of the data, the dropout, the learning rate. So
+a fit that was stopped goes on as if it had not been.
+"""
+
+# Shapes: B sequences, T steps
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..envs import Sequences
+from .counter_rng import fold_in
+from .losses import token_log_probs
+from .policies import Policy
+
+_POOL = 32  # batches sorted by length together, so that a batch has little padding
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with torch's generators seeded, and leave them as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@lru_cache(maxsize=1)
+def _batches_of_epoch(lengths: tuple[int, ...], batch_size: int, seed: int) -> list[Tensor]:
+    """The rows of each batch of one epoch: shuffled, sorted by length within pools, shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(lengths), generator=generator)
+    lengths_B = torch.tensor(lengths)
+    batches: list[Tensor] = []
+    for pool in order.split(_POOL * batch_size):
+        by_length = pool[lengths_B[pool].argsort(stable=True)]
+        batches += by_length.split(batch_size)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def steps_per_epoch(sequences: Sequences, batch_size: int) -> int:
+    """How many batches one pass over the sequences has."""
+    full, rest = divmod(len(sequences), _POOL * batch_size)
+    return full * _POOL + -(-rest // batch_size)
+
+
+def training_batch(sequences: Sequences, step: int, batch_size: int, seed: int) -> Sequences:
+    """The batch of a step, its padding cut to the longest of it."""
+    epoch, index = divmod(step, steps_per_epoch(sequences, batch_size))
+    lengths = tuple(sequences.lengths_B.tolist())
+    rows = _batches_of_epoch(lengths, batch_size, fold_in(seed, epoch))[index]
+    batch = sequences[rows]
+    return batch.padded(int(batch.lengths_B.max()))
+
+
+def teacher_forcing_step(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequences,
+    *,
+    max_grad_norm: float = 1.0,
+) -> float:
+    """One step of maximum likelihood; returns the loss before it, in nats a token."""
+    batch = batch.to(policy.device)
+    policy.train()
+    logits_BTA = policy(batch.tokens_BT)
+    nll = -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
+    optimizer.zero_grad(set_to_none=True)
+    nll.backward()
+    torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm)
+    optimizer.step()
+    policy.eval()
+    return float(nll.detach())
+
+
+@torch.no_grad()
+def log_likelihoods(policy: Policy, sequences: Sequences, batch_size: int = 512) -> Tensor:
+    """Log-probabilities of given tokens, (B, T) on the CPU, 0 in the padding, in nats."""
+    policy.eval()
+    found: list[Tensor] = []
+    for first in range(0, len(sequences), batch_size):
+        batch = sequences[first : first + batch_size].to(policy.device)
+        found.append(token_log_probs(policy(batch.tokens_BT), batch.tokens_BT, batch.mask_BT).cpu())
+    return torch.cat(found)

@@ -1,0 +1,162 @@
+"""Sampling: a policy writes whole sequences, many at once.
+
+One uniform a row and step, from counter-based random numbers, through the inverse of the CDF: the
+same seed writes the same sequence number b, whatever else is written beside it. Rows that have
+ended are dropped from the batch every few steps.
+"""
+
+# Shapes: R rows, T = max_length steps, A actions
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..envs import Sequences
+from ..envs.categorical import sample_categorical
+from .counter_rng import Uniforms
+from .policies import Policy, State
+
+TILE_ROWS = 1024
+COMPACT_EVERY = 4
+
+
+@torch.no_grad()
+def sample(
+    policy: Policy,
+    batch: int,
+    *,
+    max_length: int,
+    seed: int = 0,
+    prompt: str | None = None,
+    temperature: float = 1.0,
+    tile_rows: int = TILE_ROWS,
+) -> Sequences:
+    """Let a policy write ``batch`` sequences of at most ``max_length`` tokens.
+
+    Args:
+        policy: who writes.
+        batch: B.
+        max_length: T, the end token counted.
+        seed: of the random numbers; sequence b depends on (seed, b) alone.
+        prompt: a prefix that every sequence begins with.
+        temperature: logits are divided by it; below 1 is sharper.
+        tile_rows: how many are written at once; changes speed and memory, not the result.
+
+    Returns:
+        Sequences with ``log_probs_BT`` of what was drawn, 0 for the prompt, in nats, under the
+        distribution that was drawn from (the temperature included).
+
+    Raises:
+        ValueError: a temperature of 0 or less, or a prompt that leaves no room.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; expected more than 0")
+    vocabulary = policy.vocabulary
+    shape = (batch, max_length)
+    tokens_BT = torch.full(shape, vocabulary.pad, dtype=torch.int64, device=policy.device)
+    log_probs_BT = torch.zeros(shape, dtype=policy.dtype, device=policy.device)
+    start = 0
+    if prompt:
+        prefix = vocabulary.encode([prompt], end=False).tokens_BT[0]
+        start = len(prefix)
+        if start >= max_length:
+            raise ValueError(
+                f"the prompt {prompt!r} has {start} tokens and max_length is {max_length}; "
+                "shorten it, so that at least one token can be written"
+            )
+        tokens_BT[:, :start] = prefix.to(policy.device)
+    for first in range(0, batch, tile_rows):
+        rows = slice(first, first + tile_rows)
+        b_R = torch.arange(first, min(first + tile_rows, batch), device=policy.device)
+        uniforms = Uniforms(seed, b_R, 0, torch.zeros_like(b_R))
+        state, last_R = read_prefix(policy, tokens_BT[rows, :start])
+        complete(
+            policy,
+            tokens_BT[rows],
+            start,
+            state,
+            last_R,
+            uniforms,
+            temperature=temperature,
+            log_probs_RT=log_probs_BT[rows],
+        )
+    sequences = Sequences.from_tokens(tokens_BT, vocabulary)
+    return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary, log_probs_BT)
+
+
+def read_prefix(policy: Policy, prefix_RT: Tensor) -> tuple[State, Tensor]:
+    """The state before the last token of a prefix was read, and that token (``bos`` if empty)."""
+    state = policy.initial_state(len(prefix_RT))
+    last_R = prefix_RT.new_full((len(prefix_RT),), policy.vocabulary.bos)
+    for step in range(prefix_RT.shape[1]):
+        _, state = policy.step(last_R, state)
+        last_R = prefix_RT[:, step]
+    return state, last_R
+
+
+@torch.no_grad()
+def complete(
+    policy: Policy,
+    tokens_RT: Tensor,
+    start: int,
+    state: State,
+    last_R: Tensor,
+    uniforms: Uniforms,
+    *,
+    temperature: float = 1.0,
+    compact_every: int | None = COMPACT_EVERY,
+    log_probs_RT: Tensor | None = None,
+) -> int:
+    """Write ``tokens_RT[:, start:]`` in place, each row to its end; no row has ended before.
+
+    Args:
+        policy: who writes.
+        tokens_RT: int64, prefixes in the first ``start`` columns, ``pad`` after them.
+        start: the first column to write.
+        state: before ``last_R`` is read.
+        last_R: the token before column ``start``.
+        uniforms: of the rows.
+        temperature: logits are divided by it.
+        compact_every: steps between looking for rows that have ended and dropping them; None
+            never drops.
+        log_probs_RT: filled in place with the log-probabilities of what is drawn, where given.
+
+    Returns:
+        How many tokens were written, those after a row's end not counted.
+    """
+    pad, eos = policy.vocabulary.pad, policy.vocabulary.eos
+    T = tokens_RT.shape[1]
+    rows_R: Tensor | None = None  # the rows still here; None means all of them
+    ended_R = torch.zeros_like(last_R, dtype=torch.bool)
+    for step in range(start, T):
+        logits_RA, state = policy.step(last_R, state)
+        if temperature != 1.0:
+            logits_RA = logits_RA / temperature
+        last_R = sample_categorical(logits_RA, uniforms.at(step, logits_RA.dtype))
+        if eos is not None:
+            last_R = last_R.masked_fill(ended_R, pad)
+        if log_probs_RT is not None:
+            chosen_R = logits_RA.gather(1, last_R.clamp(max=pad - 2)[:, None])[:, 0]
+            log_probs_R = (chosen_R - logits_RA.logsumexp(dim=1)).masked_fill(ended_R, 0.0)
+            _write(log_probs_RT, rows_R, step, log_probs_R)
+        _write(tokens_RT, rows_R, step, last_R)
+        if eos is None:
+            continue
+        ended_R = ended_R | (last_R == eos)
+        if compact_every and (step - start) % compact_every == compact_every - 1:
+            here = (~ended_R).nonzero()[:, 0]
+            if len(here) == 0:
+                break
+            if len(here) < len(ended_R):
+                rows_R = here if rows_R is None else rows_R[here]
+                last_R, ended_R = last_R[here], ended_R[here]
+                state = tuple(tensor[here] for tensor in state)
+                uniforms = uniforms.select(here)
+    return int((tokens_RT[:, start:] != pad).sum())
+
+
+def _write(table_RT: Tensor, rows_R: Tensor | None, step: int, values_R: Tensor) -> None:
+    if rows_R is None:
+        table_RT[:, step] = values_R
+    else:
+        table_RT[rows_R, step] = values_R

@@ -1,0 +1,36 @@
+"""Environments: what an episode is."""
+
+from .data import DataError, read_lines
+from .oracle import LSTMOracle, OracleLogProb
+from .registration import (
+    make_task,
+    register_built_in_tasks,
+    register_task,
+    registered_tasks,
+    task_factory,
+    unknown_task,
+)
+from .sequences import Sequences
+from .task import Task
+from .token_env import TokenEnv
+from .vector import TokenVectorEnv
+from .vocabulary import UnknownTokenError, Vocabulary
+
+__all__ = [
+    "DataError",
+    "LSTMOracle",
+    "OracleLogProb",
+    "Sequences",
+    "Task",
+    "TokenEnv",
+    "TokenVectorEnv",
+    "UnknownTokenError",
+    "Vocabulary",
+    "make_task",
+    "read_lines",
+    "register_built_in_tasks",
+    "register_task",
+    "registered_tasks",
+    "task_factory",
+    "unknown_task",
+]

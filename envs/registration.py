@@ -1,0 +1,123 @@
+"""The registered ids, and how a task of one's own gets one.
+
+Entry points are strings and options are plain values, so that a spec can be written as JSON.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+
+from .task import Task
+from .token_env import TokenEnv
+from .vector import TokenVectorEnv
+
+BUILT_IN_TASKS = {
+    "tokengym/Molecules-v0": "tokengym.envs.molecules:molecules",
+    "tokengym/Oracle-v0": "tokengym.envs.oracle:oracle",
+}
+
+
+def register_task(id: str, factory: str | Callable[..., Task], **options: Any) -> None:
+    """Register a task with Gymnasium, in the single and the vector form.
+
+    Args:
+        id: such as ``"mine/Haiku-v0"``.
+        factory: a function that makes the ``Task``, or ``"module:function"``.
+        **options: keywords for the factory; ``gym.make(id, **more)`` overrides them.
+    """
+    if id in gym.registry:
+        return
+    gym.register(
+        id=id,
+        entry_point="tokengym.envs.registration:make_env",
+        vector_entry_point="tokengym.envs.registration:make_vector_env",
+        kwargs={"task": factory, **options},
+    )
+
+
+def register_built_in_tasks() -> None:
+    """Register this project's ids; once is enough, twice does nothing."""
+    for id, factory in BUILT_IN_TASKS.items():
+        register_task(id, factory)
+
+
+def registered_tasks() -> dict[str, gym.envs.registration.EnvSpec]:
+    """The specs of all ids made by ``register_task``."""
+    entry_point = "tokengym.envs.registration:make_env"
+    return {id: spec for id, spec in gym.registry.items() if spec.entry_point == entry_point}
+
+
+def make_task(id: str, **options: Any) -> Task:
+    """The task behind a registered id, with its options overridden.
+
+    Raises:
+        ValueError: no such id, or no such option; the message has the nearest names.
+    """
+    specs = registered_tasks()
+    if id not in specs:
+        raise unknown_task(id)
+    return _build({**specs[id].kwargs, **options})
+
+
+def task_factory(id: str) -> Callable[..., Task]:
+    """The function that makes the task behind a registered id."""
+    return _load_factory(registered_tasks()[id].kwargs["task"])
+
+
+def unknown_task(id: str) -> ValueError:
+    """The error for an id that is not registered, with the nearest ones."""
+    specs = registered_tasks()
+    near = difflib.get_close_matches(id, specs, n=2, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(specs)}"
+    return ValueError(f"unknown task {id!r}; {hint}")
+
+
+def make_env(
+    task: str | Callable[..., Task], render_mode: str | None = None, **options: Any
+) -> TokenEnv:
+    """The entry point of every registered id."""
+    return TokenEnv(_build({"task": task, **options}), render_mode)
+
+
+def make_vector_env(
+    task: str | Callable[..., Task],
+    num_envs: int = 1,
+    autoreset_mode: gym.vector.AutoresetMode | str = gym.vector.AutoresetMode.SAME_STEP,
+    render_mode: str | None = None,
+    **options: Any,
+) -> TokenVectorEnv:
+    """The vector entry point of every registered id."""
+    return TokenVectorEnv(
+        _build({"task": task, **options}),
+        num_envs,
+        autoreset_mode=autoreset_mode,
+        render_mode=render_mode,
+    )
+
+
+def _build(options: dict[str, Any]) -> Task:
+    return _checked_call(_load_factory(options.pop("task")), options)
+
+
+def _load_factory(factory: str | Callable[..., Task]) -> Callable[..., Task]:
+    if not isinstance(factory, str):
+        return factory
+    module, _, name = factory.partition(":")
+    found: Callable[..., Task] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _checked_call(factory: Callable[..., Task], options: dict[str, Any]) -> Task:
+    """Call a factory, with an error that names the nearest option for one that does not exist."""
+    known = factory.__kwdefaults__ or {}
+    for name in options:
+        if known and name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"{factory.__name__} has no option {name!r}; {hint}")
+    return factory(**options)

@@ -1,0 +1,114 @@
+"""The writing of one sequence as a Gymnasium environment, one token a step."""
+
+# Shapes: T = max_length steps
+from __future__ import annotations
+
+import operator
+from typing import Any, SupportsIndex
+
+import gymnasium as gym
+import numpy as np
+
+from .task import Task
+
+
+class TokenEnv(gym.Env[np.ndarray, np.int64]):
+    """Write a sequence token by token.
+
+    ## Observation space
+    ``Box(0, V-1, (T,), int64)``: the tokens written so far, then padding.
+
+    ## Action space
+    ``Discrete(A)``: the token to write next.
+
+    ## Reward
+    0.0 until the sequence ends, then the task's reward of it. Where a component fails (its scorer
+    could not score this sequence), the reward is 0.0 and ``info["reward_failed"]`` is True.
+
+    ## Episode end
+    ``terminated`` at the end token and at ``max_length`` tokens: the limit is part of the task and
+    can be seen in the observation. Never truncated.
+
+    ## Info
+    At the end: ``text``; ``tokens``, int64 (T,) with padding; ``reward_parts``, each component's
+    own value by name; ``reward_failed``. Before it: nothing.
+
+    ## Options of reset
+    ``{"prompt": text}`` starts from these tokens.
+
+    Args:
+        task: what is written and what it is worth.
+        render_mode: ``"ansi"`` for the text so far; ``"rgb_array"`` for a picture (a blank one
+            where the domain has none for this text); None.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's
+
+    def __init__(self, task: Task, render_mode: str | None = None) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"render_mode is {render_mode!r}; expected one of {self.metadata['render_modes']}"
+            )
+        self.task = task
+        self.render_mode = render_mode
+        self.observation_space = task.observation_space
+        self.action_space = task.action_space
+        self._tokens_T = np.full(task.max_length, task.vocabulary.pad, np.int64)
+        self._length: int | None = None  # None when there is no episode to step
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a new sequence, empty or from ``options["prompt"]``."""
+        super().reset(seed=seed)
+        prompt = self.task.prompt_of(options)
+        start = np.empty(0, np.int64) if prompt is None else self.task.encode_prompt(prompt)
+        self._tokens_T.fill(self.task.vocabulary.pad)
+        self._tokens_T[: len(start)] = start
+        self._length = len(start)
+        return self._tokens_T.copy(), {}
+
+    def step(self, action: SupportsIndex) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Write one token.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first ``reset`` or after the end.
+            ValueError: the action is no token.
+        """
+        if self._length is None:
+            raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
+        token = operator.index(action)
+        if not 0 <= token < self.task.vocabulary.num_actions:
+            raise ValueError(
+                f"action {token} is outside the {self.task.vocabulary.num_actions} actions "
+                f"(0..{self.task.vocabulary.num_actions - 1})"
+            )
+        self._tokens_T[self._length] = token
+        self._length += 1
+        if token != self.task.vocabulary.eos and self._length < self.task.max_length:
+            return self._tokens_T.copy(), 0.0, False, False, {}
+        self._length = None
+        reward, info = self._finish()
+        return self._tokens_T.copy(), reward, True, False, info
+
+    def _finish(self) -> tuple[float, dict[str, Any]]:
+        sequences, scores = self.task.score(self._tokens_T[None].copy())
+        failed = not bool(scores.ok_B[0])
+        info = {
+            "text": sequences.texts[0],
+            "tokens": self._tokens_T.copy(),
+            "reward_parts": {name: float(part_B[0]) for name, part_B in scores.parts.items()},
+            "reward_failed": failed,
+        }
+        return 0.0 if failed else float(scores.values_B[0]), info
+
+    def render(self) -> Any:
+        """The text so far, or its picture, as ``render_mode`` says; None without one."""
+        if self.render_mode is None:
+            return None
+        text = self.task.vocabulary.decode(self._tokens_T[None])[0]
+        if self.render_mode == "ansi":
+            return text
+        if self.task.draw is None:
+            return np.full((64, 64, 3), 255, np.uint8)
+        return self.task.draw(text)

@@ -1,0 +1,207 @@
+"""The writing of B sequences at once as a Gymnasium vector environment, natively batched.
+
+The same episodes as ``TokenEnv``, row by row, with one reward call for all sequences that end in a
+step.
+"""
+
+# Shapes: B = num_envs sequences, E of them ending in this step, T = max_length steps
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from .task import Task
+
+Infos = dict[str, Any]
+
+
+class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """B environments of one task; spaces, rewards, ends and infos as ``TokenEnv`` describes them.
+
+    Args:
+        task: what is written and what it is worth.
+        num_envs: B.
+        autoreset_mode: ``SAME_STEP``: a row that ends begins anew in the same step, its last
+            observation and info under ``final_obs`` and ``final_info``, as Stable-Baselines3 means
+            it. ``NEXT_STEP``: the step after the end begins anew, its action is ignored.
+            ``DISABLED``: rows wait for ``reset(options={"reset_mask": bool (B,)})``.
+        render_mode: ``"ansi"``, ``"rgb_array"`` (a tuple of B) or None.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's
+
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}; expected at least 1")
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"render_mode is {render_mode!r}; expected one of {self.metadata['render_modes']}"
+            )
+        self.task = task
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = task.observation_space
+        self.single_action_space = task.action_space
+        self.observation_space = batch_space(task.observation_space, num_envs)
+        self.action_space = batch_space(task.action_space, num_envs)
+        self._tokens_BT = np.full((num_envs, task.max_length), task.vocabulary.pad, np.int64)
+        self._lengths_B = np.zeros(num_envs, np.int64)
+        self._ended_B = np.zeros(num_envs, bool)
+        self._begun = False
+        self._rows_B = np.arange(num_envs)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, Infos]:
+        """Begin new sequences: all, or the rows of ``options["reset_mask"]``, bool (B,).
+
+        ``options["prompt"]`` is one prompt for all, or a list of B.
+        """
+        super().reset(seed=seed if not isinstance(seed, list) else seed[0])
+        options = dict(options or {})
+        mask_B = _reset_mask(options.pop("reset_mask", None), self.num_envs)
+        prompts = options.get("prompt")
+        if not isinstance(prompts, list | tuple):
+            prompts = [prompts] * self.num_envs
+        elif len(prompts) != self.num_envs:
+            raise ValueError(
+                f"{len(prompts)} prompts for {self.num_envs} environments; give one each"
+            )
+        self._restart(mask_B)
+        for row in np.flatnonzero(mask_B):
+            prompt = self.task.prompt_of({**options, "prompt": prompts[row]})
+            if prompt is not None:
+                start = self.task.encode_prompt(prompt)
+                self._tokens_BT[row, : len(start)] = start
+                self._lengths_B[row] = len(start)
+        self._begun = True
+        return self._tokens_BT.copy(), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        """Write one token in each row: observations, float64 rewards, terminated, truncated, infos.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first ``reset``, or (``DISABLED``) after an end.
+            ValueError: an action is no token.
+        """
+        if not self._begun:
+            raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
+        tokens_B = self._checked(actions)
+        writing_B = ~self._ended_B
+        if self._ended_B.any():
+            self._after_end()
+        rows = self._rows_B if writing_B.all() else np.flatnonzero(writing_B)
+        self._tokens_BT[rows, self._lengths_B[rows]] = tokens_B[rows]
+        self._lengths_B[rows] += 1
+        ended_B = writing_B & (self._lengths_B >= self.task.max_length)
+        if (eos := self.task.vocabulary.eos) is not None:
+            ended_B |= writing_B & (tokens_B == eos)
+        rewards_B, infos = np.zeros(self.num_envs), {}
+        if ended_B.any():
+            infos = self._finish(np.flatnonzero(ended_B), ended_B, rewards_B)
+        truncated_B = np.zeros(self.num_envs, bool)
+        return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        tokens_B = np.asarray(actions)
+        A = self.task.vocabulary.num_actions
+        if tokens_B.shape != (self.num_envs,) or tokens_B.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions have shape {tokens_B.shape} and dtype {tokens_B.dtype}; expected "
+                f"({self.num_envs},) integers"
+            )
+        if tokens_B.min() < 0 or tokens_B.max() >= A:
+            wrong = int(tokens_B[(tokens_B < 0) | (tokens_B >= A)][0])
+            raise ValueError(f"action {wrong} is outside the {A} actions (0..{A - 1})")
+        return tokens_B
+
+    def _after_end(self) -> None:
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            rows = np.flatnonzero(self._ended_B).tolist()
+            raise gym.error.ResetNeeded(
+                f"environments {rows} have ended; call reset(options={{'reset_mask': mask}}) first"
+            )
+        self._restart(self._ended_B.copy())  # NEXT_STEP: this step only begins anew
+
+    def _restart(self, mask_B: np.ndarray) -> None:
+        self._tokens_BT[mask_B] = self.task.vocabulary.pad
+        self._lengths_B[mask_B] = 0
+        self._ended_B[mask_B] = False
+
+    def _finish(self, rows_E: np.ndarray, ended_B: np.ndarray, rewards_B: np.ndarray) -> Infos:
+        """Score the rows that ended; fills ``rewards_B`` and gives the infos."""
+        tokens_ET = self._tokens_BT[rows_E]
+        sequences, scores = self.task.score(tokens_ET)
+        rewards_B[rows_E] = scores.values_B.nan_to_num(nan=0.0).numpy()  # NaN where not ok
+        info: Infos = {}
+        self._put(info, "text", np.array(sequences.texts, object), ended_B)
+        self._put(info, "tokens", tokens_ET, ended_B)
+        parts: Infos = {}
+        for name, part_E in scores.parts.items():
+            self._put(parts, name, part_E.numpy().astype(float), ended_B)
+        info["reward_parts"], info["_reward_parts"] = parts, ended_B.copy()
+        self._put(info, "reward_failed", ~scores.ok_B.numpy(), ended_B)
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            self._ended_B |= ended_B
+            return info
+        final_obs = np.full(self.num_envs, None, object)
+        for row, tokens_T in zip(rows_E, tokens_ET, strict=True):
+            final_obs[row] = tokens_T.copy()
+        self._restart(ended_B)
+        return {
+            "final_obs": final_obs,
+            "_final_obs": ended_B.copy(),
+            "final_info": info,
+            "_final_info": ended_B.copy(),
+        }
+
+    def _put(self, infos: Infos, key: str, values_E: np.ndarray, mask_B: np.ndarray) -> None:
+        """Gymnasium's form: an array over all rows, and under ``_key`` which rows have the key."""
+        blank = None if values_E.dtype == object else 0
+        array = np.full((self.num_envs, *values_E.shape[1:]), blank, values_E.dtype)
+        array[mask_B] = values_E
+        infos[key], infos[f"_{key}"] = array, mask_B.copy()
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One text or picture for each row, as ``render_mode`` says."""
+        if self.render_mode is None:
+            return None
+        texts = self.task.vocabulary.decode(self._tokens_BT)
+        if self.render_mode == "ansi":
+            return tuple(texts)
+        blank = np.full((64, 64, 3), 255, np.uint8)
+        draw = self.task.draw
+        return tuple(blank if draw is None else draw(text) for text in texts)
+
+
+def _reset_mask(mask: object, num_envs: int) -> np.ndarray:
+    if mask is None:
+        return np.ones(num_envs, bool)
+    if (
+        not isinstance(mask, np.ndarray)
+        or mask.shape != (num_envs,)
+        or mask.dtype != bool
+        or not mask.any()
+    ):
+        raise ValueError(
+            f"reset_mask is {mask!r}; expected a bool array of shape ({num_envs},) with a True"
+        )
+    return mask

@@ -1,0 +1,275 @@
+"""The vocabulary: which tokens can be written, and how text becomes tokens and comes back.
+
+Ids ``0 .. A-1`` are what a policy can emit, the end token among them when the language has one;
+``bos = A`` and ``pad = A + 1`` are inputs only. So an action space of A actions is exactly what can
+be written, and nothing has to keep an agent from emitting padding.
+
+The work is done by the ``tokenizers`` library; a vocabulary is saved as its ``tokenizer.json``.
+Left out: subword merges (BPE). A token is one symbol of the domain.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+
+from .sequences import Sequences
+
+Tokenization = Literal["characters", "smiles", "selfies", "words"]
+
+EOS, BOS, PAD = "<eos>", "<bos>", "<pad>"
+
+# Each pattern ends with "any character", so that what does not fit is one character, by itself
+# found missing in the vocabulary, and named in the error.
+_ANY = r"[\s\S]"
+_PATTERNS: dict[str, str] = {
+    "characters": _ANY,
+    "smiles": r"\[[^\[\]]*\]|Br|Cl|%[0-9][0-9]|@@|" + _ANY,
+    "selfies": r"\[[^\[\]]*\]|" + _ANY,
+}
+
+
+class UnknownTokenError(ValueError):
+    """A text holds something that is not in the vocabulary.
+
+    Attributes:
+        index: which text of the batch.
+        position: the offset of the token in that text, in characters, from 0.
+        token: what stands there.
+    """
+
+    def __init__(self, index: int, position: int, token: str, text: str, size: int) -> None:
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        super().__init__(
+            f"token {token!r} at character {position + 1} of text {index} ({shown!r}) is not among "
+            f"the {size} tokens of the vocabulary; build the vocabulary from texts that hold it, "
+            "or leave this text out"
+        )
+        self.index, self.position, self.token = index, position, token
+
+
+class Vocabulary:
+    """The tokens of a language, with ids as described at the top of this file.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer`` made by ``from_tokens``, ``from_corpus`` or ``load``.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        ids = tokenizer.get_vocab(with_added_tokens=True)
+        ordered = sorted(ids, key=ids.__getitem__)
+        if ordered[-2:] != [BOS, PAD] or list(sorted(ids.values())) != list(range(len(ids))):
+            raise ValueError(
+                f"not a tokengym vocabulary: the last two ids should be {BOS} and {PAD} and ids "
+                f"should run from 0 without gaps, but the last two are {ordered[-2:]}; "
+                "make it with Vocabulary.from_corpus or Vocabulary.from_tokens"
+            )
+        self.tokens: tuple[str, ...] = tuple(ordered[:-2])
+        self.eos: int | None = ids.get(EOS)
+        self.tokenization: Tokenization = _tokenization_of(tokenizer)
+        self._separator = " " if self.tokenization == "words" else ""
+
+    @classmethod
+    def from_tokens(
+        cls, tokens: Iterable[str], tokenization: Tokenization = "words", *, eos: bool = True
+    ) -> Vocabulary:
+        """Make a vocabulary of these tokens, in this order, then the end token if ``eos``.
+
+        Raises:
+            ValueError: no token, a token twice, or an unknown tokenisation.
+        """
+        if tokenization not in get_args(Tokenization):
+            raise ValueError(_unknown("tokenization", tokenization, get_args(Tokenization)))
+        ordered = [*tokens, *([EOS] if eos else []), BOS, PAD]
+        if len(ordered) < 3 + eos:
+            raise ValueError("a vocabulary needs at least one token; the corpus holds none")
+        if len(set(ordered)) < len(ordered):
+            twice = next(token for token in ordered if ordered.count(token) > 1)
+            raise ValueError(
+                f"token {twice!r} stands twice in the vocabulary; list each token once"
+            )
+        tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(ordered)}))
+        if tokenization == "words":
+            tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        else:
+            pattern = Regex(_PATTERNS[tokenization])
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")
+            tokenizer.decoder = decoders.Fuse()
+        return cls(tokenizer)
+
+    @classmethod
+    def from_corpus(
+        cls,
+        texts: Iterable[str],
+        tokenization: Tokenization = "characters",
+        *,
+        eos: bool = True,
+    ) -> Vocabulary:
+        """Collect the tokens that occur in ``texts``, in sorted order."""
+        splitter = cls.from_tokens(["placeholder"], tokenization)
+        found: set[str] = set()
+        for text in texts:
+            found.update(splitter.tokenize(text))
+        return cls.from_tokens(sorted(found), tokenization, eos=eos)
+
+    @property
+    def num_actions(self) -> int:
+        """A, the number of tokens that can be emitted."""
+        return len(self.tokens)
+
+    @property
+    def num_inputs(self) -> int:
+        """V = A + 2, the number of ids that a policy can read."""
+        return len(self.tokens) + 2
+
+    @property
+    def bos(self) -> int:
+        """The id that a policy reads before the first token."""
+        return len(self.tokens)
+
+    @property
+    def pad(self) -> int:
+        """The id that fills a sequence after its end."""
+        return len(self.tokens) + 1
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split a text into tokens, known or not."""
+        pieces = self.tokenizer.pre_tokenizer.pre_tokenize_str(text)
+        return [piece for piece, _ in pieces]
+
+    def encode(self, texts: Sequence[str], *, end: bool = True) -> Sequences:
+        """Encode texts, one row each, padded to the longest.
+
+        Args:
+            texts: B texts.
+            end: append the end token, where the language has one (prompts do not want it).
+
+        Raises:
+            UnknownTokenError: a text holds a token that is not in the vocabulary.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a list of texts; write encode([text]) for a single one")
+        try:
+            rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        except Exception:  # the library raises bare Exceptions
+            self._raise_unknown(texts)
+            raise
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+        if ids.size and ids.max() >= (self.bos if self.eos is None else self.eos):
+            self._raise_unknown(texts)  # a word that spells a special token
+        eos = self.eos if end else None
+        append = eos is not None
+        table = np.full((len(rows), int(lengths.max(initial=0)) + append), self.pad, np.int64)
+        columns = np.arange(table.shape[1])
+        table[columns < lengths[:, None]] = ids
+        if eos is not None:
+            table[np.arange(len(rows)), lengths] = eos
+        return Sequences(
+            torch.from_numpy(table), torch.from_numpy(lengths + append), vocabulary=self
+        )
+
+    def first_unknown(self, text: str) -> tuple[int, str] | None:
+        """The position (in characters, from 0) and the spelling of the first unknown token."""
+        if (surrogate := next((c for c in text if "\ud800" <= c <= "\udfff"), None)) is not None:
+            return text.index(surrogate), surrogate
+        for piece, (start, _) in self.tokenizer.pre_tokenizer.pre_tokenize_str(text):
+            token = self.tokenizer.token_to_id(piece)
+            if token is None or token >= self.bos or token == self.eos:
+                return start, piece
+        return None
+
+    def decode(self, tokens_BT: Tensor | np.ndarray) -> list[str]:
+        """Spell rows of ids as text, up to the end token or the first padding.
+
+        Raises:
+            ValueError: an id is outside ``0 .. V-1``.
+        """
+        table = np.asarray(tokens_BT.cpu() if isinstance(tokens_BT, Tensor) else tokens_BT)
+        if table.size and not (table.min() >= 0 and table.max() <= self.pad):
+            wrong = int(table.max() if table.max() > self.pad else table.min())
+            raise ValueError(
+                f"token {wrong} is outside the vocabulary of {self.num_inputs} ids "
+                f"(0..{self.pad}); was it encoded with another Vocabulary?"
+            )
+        stops = (table == self.pad) | (table == self.bos)
+        if self.eos is not None:
+            stops |= table == self.eos
+        ends = np.where(stops.any(axis=1), stops.argmax(axis=1), table.shape[1])
+        spell = self.tokens.__getitem__
+        rows = zip(table.tolist(), ends.tolist(), strict=True)
+        return [self._separator.join(map(spell, row[:end])) for row, end in rows]
+
+    def to_json(self) -> str:
+        """The vocabulary as the text of a ``tokenizer.json``."""
+        return str(self.tokenizer.to_str())
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocabulary:
+        """The inverse of ``to_json``; raises ValueError on anything else."""
+        try:
+            return cls(Tokenizer.from_str(text))
+        except ValueError:
+            raise
+        except Exception as error:  # the library raises bare Exceptions
+            raise ValueError(f"not a tokenizer.json that tokengym can read: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write ``tokenizer.json``."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read a ``tokenizer.json`` that ``save`` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return (self.tokens, self.tokenization) == (other.tokens, other.tokenization)
+
+    def __hash__(self) -> int:
+        return hash((self.tokens, self.tokenization))
+
+    def __repr__(self) -> str:
+        end = "no end token" if self.eos is None else "with an end token"
+        return f"Vocabulary({self.num_actions} actions, {self.tokenization}, {end})"
+
+    def _raise_unknown(self, texts: Sequence[str]) -> None:
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {index} is {text!r}; expected a string") from None
+            if (unknown := self.first_unknown(text)) is not None:
+                position, token = unknown
+                raise UnknownTokenError(index, position, token, text, self.num_actions) from None
+
+
+def _tokenization_of(tokenizer: Tokenizer) -> Tokenization:
+    splitter = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
+    if splitter.get("type") == "WhitespaceSplit":
+        return "words"
+    pattern = splitter.get("pattern", {}).get("Regex")
+    for name in ("characters", "smiles", "selfies"):
+        if pattern == _PATTERNS[name]:
+            return name
+    raise ValueError(
+        f"not a tokengym vocabulary: its pre-tokenizer is {splitter!r}, expected one of "
+        f"{', '.join(get_args(Tokenization))}; make it with Vocabulary.from_corpus"
+    )
+
+
+def _unknown(what: str, name: object, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {what} {name!r}; {hint}"

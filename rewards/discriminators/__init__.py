@@ -1,0 +1,3 @@
+from .conv import ConvDiscriminator, ConvNetwork
+
+__all__ = ["ConvDiscriminator", "ConvNetwork"]

@@ -1,0 +1,313 @@
+"""The command line: ``tokengym train | sample | evaluate | report | tasks | rewards``.
+
+Options come from type hints, through jsonargparse: a YAML file, and anything overridden after it.
+Each command is a function below; a mistake of the user's ends in one message and exit code 2, not
+in a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.table import Table
+
+from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
+from ..envs import DataError, make_task, registered_tasks, task_factory
+from ..rewards import ObjectiveError, UnknownRewardError, make_reward, reward_targets
+from .evaluation import (
+    figures_as_json,
+    figures_of_samples,
+    figures_of_texts,
+    print_figures,
+    read_texts,
+)
+from .report import write_report
+from .run_folder import RunFolder, write_csv
+from .training import PretrainConfig, RunError, TrainConfig, task_options, train
+
+# What a user can mend; anything else is a defect of ours and shows its traceback.
+_USERS_MISTAKES = (
+    *(DataError, CheckpointError, RunError, ObjectiveError, UnknownRewardError),
+    *(ValueError, TypeError, ImportError, OSError),
+)
+_AGENT_SKIPS = {
+    "env",
+    "seed",
+    "verbose",
+    "tensorboard_log",
+    "stats_window_size",
+    "_init_setup_model",
+}
+
+_DESCRIPTION = """
+Write discrete sequences (molecules, melodies, sentences) and learn to write what scores well.
+
+  tokengym train examples/organ_molecules.yaml --run runs/mine
+  tokengym sample runs/mine -n 1000 --output out.csv
+  tokengym evaluate runs/mine
+
+`tokengym COMMAND --help` describes a command and all of its options.
+"""
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are short and name what was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error, the nearest option, and where the help is; exit with 2."""
+        fail(_explain(message, self), hint=f"see: {self.prog} --help".replace(" [options]", ""))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (stopped before the end) or 2 (a mistake)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # so that a user's own module:attribute is found
+    if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        arguments.insert(1, "--config")
+    parser, commands = _parsers()
+    options = parser.parse_args(arguments)
+    console = Console()
+    warnings.showwarning = _show_warning
+    try:
+        done = commands[options.command](options[options.command], console)
+    except KeyboardInterrupt:
+        fail("stopped at once; the last checkpoint is whole")
+    except BrokenPipeError:
+        sys.exit(1)
+    except _USERS_MISTAKES as error:
+        if os.environ.get("TOKENGYM_TRACEBACK"):
+            raise
+        fail(str(error), hint="for the traceback set TOKENGYM_TRACEBACK=1")
+    sys.exit(0 if done is None or done else 1)
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """Print an error and exit with 2."""
+    print(f"error: {message}" + (f"\n{hint}" if hint else ""), file=sys.stderr)
+    sys.exit(2)
+
+
+Command = Callable[[Namespace, Console], "bool | None"]
+
+
+def _parsers() -> tuple[Parser, dict[str, Command]]:
+    parser = Parser(prog="tokengym", description=_DESCRIPTION)
+    subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
+    commands: dict[str, Command] = {}
+
+    def add(name: str, run: Command, help: str) -> Parser:
+        made = Parser(description=run.__doc__)
+        commands[name] = run
+        subcommands.add_subcommand(name, made, help=help)
+        return made
+
+    p = add("train", _train, "train an agent, from a YAML file")
+    p.add_argument("--config", action="config", help="a YAML file of the options below")
+    p.add_class_arguments(TrainConfig, skip={"pretrain"})
+    p.add_class_arguments(PretrainConfig, "pretrain")
+    p.add_subclass_arguments(
+        SequenceAgent,
+        "agent",
+        skip=_AGENT_SKIPS,
+        required=True,
+        help="who learns: ORGAN, SeqGAN, or a class of your own",
+    )
+    p.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="leave out lines of the data that cannot be used, and count them",
+    )
+    p.add_argument("--resume", action="store_true", help="go on with the run in its folder")
+
+    p = add("sample", _sample, "write sequences with a trained agent")
+    p.add_argument("run", type=Path, help="the folder of a run, or a checkpoint")
+    p.add_argument("-n", "--number", type=int, default=100, help="how many sequences")
+    p.add_argument("--output", type=Path, help="a CSV file; printed by default")
+    p.add_argument("--seed", type=int, default=0, help="one seed, one result")
+    p.add_argument("--prompt", type=str, help="what every sequence begins with")
+    p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+
+    p = add("evaluate", _evaluate, "figures of a run or of a file of samples")
+    p.add_argument("target", type=Path, help="the folder of a run, or a file of samples")
+    p.add_argument("--reference", type=Path, help="a file of known sequences, for novelty")
+    p.add_argument(
+        "-n", "--number", type=int, default=2000, help="how many samples to draw of a run"
+    )
+    p.add_argument("--seed", type=int, default=0, help="of these samples")
+    p.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    p = add("report", _report, "write a run's report.html anew")
+    p.add_argument("run", type=Path, help="the folder of a run")
+    add("tasks", _tasks, "list the registered tasks")
+    add("rewards", _rewards, "list the named rewards")
+    return parser, commands
+
+
+def _train(options: Namespace, console: Console) -> bool:
+    """Train an agent: pretraining on real sequences, then learning from the reward.
+
+    A YAML file holds the options (examples/ has some), anything after it overrides it:
+
+      tokengym train examples/organ_molecules.yaml --data mine.smi --run runs/mine --seed 3
+
+    Ctrl-C saves a checkpoint and says how to resume.
+    """
+    values = options.as_dict()
+    resume, skip_invalid = values.pop("resume"), values["skip_invalid"]
+    values.pop("config")
+    agent = values["agent"]
+    named = {k: v for k, v in values.items() if k not in ("agent", "skip_invalid", "pretrain")}
+    return train(
+        TrainConfig(**named, pretrain=PretrainConfig(**values["pretrain"])),
+        (_import_class(agent["class_path"]), agent["init_args"]),
+        yaml.safe_dump(values, sort_keys=False),
+        resume=resume,
+        skip_invalid=skip_invalid,
+        console=console,
+    )
+
+
+def _sample(options: Namespace, console: Console) -> None:
+    """Write sequences with the agent of a run, one a row of a CSV."""
+    agent = load_agent(_checkpoint_of(options.run))
+    sequences = agent.sample(
+        options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
+    )
+    name = "smiles" if sequences.vocabulary.tokenization == "smiles" else "text"
+    if options.output is None:
+        print("\n".join(sequences.texts))
+        return
+    write_csv(options.output, [name], [[text] for text in sequences.texts])
+    console.print(f"{len(sequences)} sequences in {options.output}", highlight=False)
+
+
+def _evaluate(options: Namespace, console: Console) -> None:
+    """Print figures with their standard errors: of new samples of a run, or of a file of samples.
+
+    Novelty is told against --reference; for a run, against the data that it was trained on.
+    """
+    target: Path = options.target
+    reference = None if options.reference is None else read_texts(options.reference)[0]
+    if target.suffix in (".csv", ".smi", ".txt", ".gz"):
+        texts, domain = read_texts(target)
+        figures = figures_of_texts(texts, reference or [], domain)
+        if reference is None:
+            figures.pop("novelty", None)  # nothing to be new against
+    else:
+        if not target.exists():
+            raise RunError(f"there is no run and no file {target}; is the path right?")
+        config = _config_of(target)
+        agent = load_agent(_checkpoint_of(target))
+        task = make_task(config["task"], **task_options(config))
+        known = reference if reference is not None else task.data.texts if task.data else []
+        sequences = agent.sample(options.number, seed=options.seed)
+        figures = figures_of_samples(task, sequences, known, agent.policy)
+    row = figures_as_json(figures)
+    if options.json:
+        print(json.dumps(row, indent=2))
+    else:
+        print_figures({target.name: row}, console)
+
+
+def _report(options: Namespace, console: Console) -> None:
+    """Write report.html of a finished run anew."""
+    folder = RunFolder(options.run)
+    config = _config_of(options.run)
+    write_report(folder, make_task(config["task"], **task_options(config)), folder.read_summary())
+    console.print(f"report {folder.report}", highlight=False)
+
+
+def _tasks(options: Namespace, console: Console) -> None:
+    """List the registered tasks, with the options that each takes and their defaults."""
+    table = Table("task", "what is written", "options")
+    for id in registered_tasks():
+        factory = task_factory(id)
+        summary = (factory.__doc__ or "").strip().splitlines()[0]
+        taken = "\n".join(f"{k}={v!r}" for k, v in (factory.__kwdefaults__ or {}).items())
+        table.add_row(id, summary.partition(": ")[2] or summary, taken)
+    console.print(table)
+
+
+def _rewards(options: Namespace, console: Console) -> None:
+    """List the named rewards, with their ranges and how tokens get their credit."""
+    table = Table("name", "range", "credit", "what it is")
+    for name, target in reward_targets().items():
+        try:
+            reward = make_reward(name)
+            low, high = reward.range
+            what = (type(reward).__doc__ or "").strip().splitlines()[0]
+            table.add_row(name, f"{low:g} .. {high:g}", reward.credit, what)
+        except (ImportError, ValueError, TypeError) as error:
+            table.add_row(name, "-", "-", f"not available: {error}")
+        del target
+    console.print(table)
+    console.print(
+        "Combine them: '0.5 * conv_discriminator + 0.5 * qed * valid'. "
+        "One of your own is 'module:attribute'.",
+        highlight=False,
+    )
+
+
+def _checkpoint_of(path: Path) -> Path:
+    return RunFolder(path).checkpoint if path.is_dir() else path
+
+
+def _config_of(run: Path) -> dict[str, Any]:
+    path = RunFolder(run).config
+    if not path.exists():
+        raise RunError(f"{run} is no folder of a run: it has no {path.name}")
+    try:
+        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RunError(f"{path} is no YAML: {error}") from error
+    return config
+
+
+def _import_class(path: str) -> type[SequenceAgent]:
+    module, _, name = path.rpartition(".")
+    found: type[SequenceAgent] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _explain(message: str, parser: ArgumentParser) -> str:
+    """Jsonargparse's message in a line or two, with the nearest names for a misspelt one."""
+    known = [option for action in parser._actions for option in action.option_strings]
+    if found := re.search(r"unrecognized arguments: (.*)", message):
+        wrong = found.group(1).split()[0].partition("=")[0]
+        return f"unknown option {wrong}{_nearest(wrong, known)}"
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        names = {name for agent in AGENTS.values() for name in inspect.signature(agent).parameters}
+        where = f" in {m.group(1)}" if (m := re.search(r'Parser key "([^"]+)"', message)) else ""
+        return f"unknown option {found.group(1)!r}{where}{_nearest(found.group(1), names)}"
+    if found := re.search(r'Key "([^"]+)" is not expected|No action for key "([^"]+)"', message):
+        wrong = found.group(1) or found.group(2)
+        return f"unknown option {wrong!r}{_nearest(wrong, [k.lstrip('-') for k in known])}"
+    if found := re.search(r'Parser key "agent":.*Given value: (\S+)\s*$', message, re.DOTALL):
+        return f"unknown agent {found.group(1)!r}{_nearest(found.group(1), AGENTS)}"
+    if found := re.search(r"invalid choice: '([^']+)' \(choose from (.*)\)", message):
+        choices = re.findall(r"\w+", found.group(2))
+        return f"unknown command {found.group(1)!r}{_nearest(found.group(1), choices)}"
+    return message
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

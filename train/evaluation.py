@@ -1,0 +1,91 @@
+"""Evaluation: from sequences to a table of figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..agents.policies import Policy
+from ..agents.pretraining import log_likelihoods
+from ..envs import Sequences, Task, read_lines
+from .metrics import Estimate, nats_a_token, text_figures
+
+Figures = dict[str, Estimate]
+Summary = Mapping[str, Mapping[str, float | None]]
+
+
+def figures_of_texts(texts: Sequence[str], reference: Sequence[str], domain: str) -> Figures:
+    """The figures that the domain has for texts: molecules' or those of any text."""
+    if domain == "molecules":
+        from .metrics.molecules import molecule_figures  # RDKit is an extra
+
+        return molecule_figures(texts, reference)
+    return text_figures(texts, reference)
+
+
+def figures_of_samples(
+    task: Task, sequences: Sequences, reference: Sequence[str], policy: Policy | None = None
+) -> Figures:
+    """The figures of generated sequences: of their texts, and of likelihood where it is known.
+
+    Args:
+        task: what was written.
+        sequences: the samples.
+        reference: texts that are not new.
+        policy: who wrote them. Where the source of the data is known, its likelihood of the
+            samples (``nll_oracle``) is reported beside the policy's of the source's own fresh
+            samples (``nll_data``): the first alone falls when a policy only sharpens.
+    """
+    figures = figures_of_texts(sequences.texts, reference, task.domain)
+    if task.source is not None:
+        log_probs_BT = task.source.log_prob(sequences)
+        figures["nll_oracle"] = nats_a_token(log_probs_BT, sequences.lengths_B)
+        if policy is not None:
+            fresh = task.source.sample(len(sequences), seed=HELD_OUT_SEED)
+            figures["nll_data"] = nats_a_token(log_likelihoods(policy, fresh), fresh.lengths_B)
+    return figures
+
+
+HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
+
+
+def read_texts(path: str | Path) -> tuple[list[str], str]:
+    """The texts of a file of samples, and their domain by its first line or its ending."""
+    lines = read_lines(path, keep_empty=True)
+    path = Path(path)
+    is_smi = ".smi" in path.suffixes
+    if path.suffix == ".csv":
+        with open(path, encoding="utf-8-sig") as file:
+            is_smi = "smiles" in file.readline().lower()
+    return [line.text for line in lines], "molecules" if is_smi else "text"
+
+
+def figures_as_json(figures: Figures) -> dict[str, float | None]:
+    """``{"validity": 0.9, "validity_se": 0.01, ...}``; None for what could not be computed."""
+    flat: dict[str, float | None] = {}
+    for name, figure in figures.items():
+        flat[name] = None if math.isnan(figure.value) else figure.value
+        flat[f"{name}_se"] = None if math.isnan(figure.se) else figure.se
+    return flat
+
+
+def print_figures(rows: Summary, console: Console) -> None:
+    """A table: a row for each set of samples, a column for each figure with its standard error."""
+    names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
+    table = Table(title=None)
+    table.add_column("")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for label, row in rows.items():
+        table.add_row(label, *(_cell(row.get(name), row.get(f"{name}_se")) for name in names))
+    console.print(table)
+
+
+def _cell(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
