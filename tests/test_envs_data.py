@@ -1,0 +1,104 @@
+"""Data files: what is read, and errors that name the file, the line, the character."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from tokengym.envs import DataError, make_task, read_lines
+from tokengym.envs.molecules import load_molecules
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def texts(path: Path, column: str | None = None) -> list[str]:
+    return [line.text for line in read_lines(path, column)]
+
+
+def test_formats(tmp_path: Path) -> None:
+    assert texts(write(tmp_path / "a.smi", "CCO ethanol\n\nCC\tethane\n")) == ["CCO", "CC"]
+    assert texts(write(tmp_path / "a.txt", "one two\nthree\n")) == ["one two", "three"]
+    assert texts(write(tmp_path / "a.csv", '"CCO",1\n"CC",2\n')) == ["CCO", "CC"]
+    assert texts(write(tmp_path / "b.csv", "id,SMILES\n1,CCO\n2,\n3,CC\n")) == ["CCO", "CC"]
+    assert texts(write(tmp_path / "c.csv", "id,what\n1,CCO\n"), "what") == ["CCO"]
+    assert texts(write(tmp_path / "a.smi.gz", gzip.compress(b"CCO x\n"))) == ["CCO"]
+    assert texts(write(tmp_path / "bom.txt", b"\xef\xbb\xbfone\n")) == ["one"]
+
+
+def test_empty_samples_are_kept_when_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'smiles\nCC\n""\nCCO\n')
+    assert [line.text for line in read_lines(path, keep_empty=True)] == ["CC", "", "CCO"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.smi", "", "is empty"),
+        ("blank.smi", "\n \n", "is empty"),
+        ("latin.smi", "CC\nC\xe9\n".encode("latin-1"), r"latin\.smi, line 2: byte 0xe9 is not UTF-8"),
+        ("no.csv", "id,name\n1,CC\n", "no column 'smiles_'"),
+        ("broken.smi.gz", "not gzip", "cannot read"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    path = write(tmp_path / name, content)
+    with pytest.raises(DataError, match=message):
+        read_lines(path, "smiles_" if name == "no.csv" else None)
+
+
+def test_a_missing_file_and_a_column_of_what_has_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        read_lines(tmp_path / "none.smi")
+    with pytest.raises(DataError, match=r"is no \.csv"):
+        read_lines(write(tmp_path / "a.smi", "CC\n"), "smiles")
+
+
+def test_molecule_lines_are_named_with_their_fault(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.smi", "CCO\nCC\u00e9\nc1cc\n\nCCC\n")
+    with pytest.raises(DataError, match=r"a\.smi, line 2: character 3, 'é', is no symbol of SMILES"):
+        load_molecules(str(path))
+    path = write(tmp_path / "b.smi", "CCO\nc1cc\n")
+    with pytest.raises(DataError, match=r"line 2: RDKit accepts no molecule 'c1cc'.*skip"):
+        load_molecules(str(path))
+
+
+def test_skipped_lines_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.smi", "CCO\nCC\u00e9\nc1cc\nCCC\n")
+    assert load_molecules(str(path), skip_invalid=True) == (["CCO", "CCC"], 2)
+    with pytest.warns(UserWarning, match="left out 2 lines"):
+        task = make_task("tokengym/Molecules-v0", data=str(path), skip_invalid=True)
+    assert task.data is not None
+    assert task.data.texts == ["CCO", "CCC"]
+    with pytest.raises(DataError, match="none of its 1 lines"):
+        load_molecules(str(write(tmp_path / "b.smi", "c1cc\n")), skip_invalid=True)
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.smi", "CCO\n")
+    assert make_task("tokengym/Molecules-v0", data=str(path)).data.texts == ["CCO"]  # type: ignore[union-attr]
+    write(path, "CCO\nCCCC\n")
+    assert len(make_task("tokengym/Molecules-v0", data=str(path)).data) == 2  # type: ignore[arg-type]
+
+
+def test_molecules_longer_than_the_limit(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.smi", "CCO\nCCCCCCCC\n")
+    with pytest.raises(DataError, match=r"'CCCCCCCC' has 9 tokens.*max_length is 6"):
+        make_task("tokengym/Molecules-v0", data=str(path), max_length=6)
+    with pytest.warns(UserWarning, match="left out 1 molecules of more than 6"):
+        task = make_task("tokengym/Molecules-v0", data=str(path), max_length=6, skip_invalid=True)
+    assert task.data is not None
+    assert task.data.tokens_BT.shape == (1, 6)
+
+
+def test_the_built_in_set_holds_molecules_only() -> None:
+    from tokengym.rewards.molecules import canonical_smiles
+
+    molecules, skipped = load_molecules("wehi")
+    assert (len(molecules), skipped) == (10_000, 0)
+    assert all(canonical_smiles(smiles) is not None for smiles in molecules[::10])
