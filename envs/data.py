@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,7 @@ def read_lines(
         DataError: no such file, not UTF-8, no such column, or nothing in it.
     """
     path = Path(path)
-    text = _read_text(path)
+    text = read_text(path)
     suffix = next((s for s in reversed(path.suffixes) if s != ".gz"), "").lower()
     if suffix == ".csv":
         lines = list(_csv_lines(path, text, column, keep_empty))
@@ -50,6 +52,39 @@ def read_lines(
     if not lines:
         raise DataError(f"{path} is empty; expected one sequence a line")
     return lines
+
+
+def read_text(path: Path) -> str:
+    """A text file, ``.gz`` too.
+
+    Raises:
+        DataError: no such file, or not UTF-8.
+    """
+    if not path.exists():
+        raise DataError(f"there is no file {path}; is the path right?")
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {number}: byte 0x{data[error.start]:02x} is not UTF-8; save the file "
+            "as UTF-8"
+        ) from error
+
+
+def file_stamp(path: str | Path) -> tuple[int, int]:
+    """When a file changed and how large it is; zeros for what is no file."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
 
 
 def keep_valid(
@@ -79,25 +114,6 @@ def keep_valid(
     if not kept:
         raise DataError(f"{path}: none of its {len(lines)} lines can be used")
     return kept, len(lines) - len(kept)
-
-
-def _read_text(path: Path) -> str:
-    if not path.exists():
-        raise DataError(f"there is no file {path}; is the path right?")
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {number}: byte 0x{data[error.start]:02x} is not UTF-8; save the file "
-            "as UTF-8"
-        ) from error
 
 
 def _csv_lines(path: Path, text: str, column: str | None, keep_empty: bool) -> Iterator[Line]:

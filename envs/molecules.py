@@ -6,15 +6,14 @@ import io
 import os
 import warnings
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
-from .data import DataError, keep_valid, read_lines
-from .sequences import Sequences
+from .data import file_stamp, keep_valid, read_lines
+from .encoding import encode_data
 from .task import Task
 from .vocabulary import Vocabulary
 
@@ -53,7 +52,7 @@ def molecules(
     texts = _molecule_texts(data, column, skip_invalid)
     if vocabulary is None:
         vocabulary = _vocabulary_of(texts)
-    sequences = _encode(texts, data, vocabulary, max_length, skip_invalid)
+    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Molecules",
         vocabulary=vocabulary,
@@ -122,47 +121,9 @@ def _cached_texts(
 
 def _molecule_texts(data: str, column: str | None, skip_invalid: bool) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
-    stamp = (0, 0)
-    if data not in BUILT_IN and Path(data).exists():
-        stat = os.stat(data)
-        stamp = (stat.st_mtime_ns, stat.st_size)
-    return _cached_texts(data, column, skip_invalid, stamp)
+    return _cached_texts(data, column, skip_invalid, file_stamp(data))
 
 
 @lru_cache(maxsize=4)
 def _vocabulary_of(texts: tuple[str, ...]) -> Vocabulary:
     return Vocabulary.from_corpus(texts, "smiles")
-
-
-@lru_cache(maxsize=4)
-def _encode(
-    texts: tuple[str, ...],
-    data: str,
-    vocabulary: Vocabulary,
-    max_length: int | None,
-    skip_invalid: bool,
-) -> Sequences:
-    kept = list(texts)
-    if skip_invalid:
-        kept = [text for text in texts if vocabulary.first_unknown(text) is None]
-    try:
-        sequences = vocabulary.encode(kept)
-    except ValueError as error:
-        raise DataError(f"{data}: {error}") from error
-    if max_length is None:
-        return sequences
-    fits = sequences.lengths_B <= max_length
-    if not fits.all():
-        worst = int(sequences.lengths_B.argmax())
-        if not skip_invalid or not fits.any():
-            raise DataError(
-                f"{data}: {kept[worst]!r} has {int(sequences.lengths_B[worst])} tokens with its "
-                f"end and max_length is {max_length}; give a larger max_length, or leave such "
-                "lines out with --skip-invalid (skip_invalid=True)"
-            )
-        warnings.warn(
-            f"{data}: left out {int((~fits).sum())} molecules of more than {max_length} tokens",
-            stacklevel=4,
-        )
-        sequences = sequences[fits.nonzero()[:, 0]]
-    return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary).padded(max_length)
