@@ -19,6 +19,7 @@ from .vector import TokenVectorEnv
 BUILT_IN_TASKS = {
     "tokengym/Molecules-v0": "tokengym.envs.molecules:molecules",
     "tokengym/Melodies-v0": "tokengym.envs.melodies:melodies",
+    "tokengym/Text-v0": "tokengym.envs.text:text",
     "tokengym/Oracle-v0": "tokengym.envs.sources.oracle:oracle",
     "tokengym/Markov-v0": "tokengym.envs.sources.markov:markov",
     "tokengym/HMM-v0": "tokengym.envs.sources.hmm:hmm",
