@@ -42,6 +42,7 @@ _PATTERNS: dict[str, str] = {
     # Texts are SMILES, tokens their SELFIES symbols; the same pattern, spelt to be told apart.
     "smiles_as_selfies": r"(?:\[[^\[\]]*\])|" + _ANY,
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # What the library's WhitespaceSplit splits at: Unicode's White_Space. Python's str.split also takes
 # four separators of ASCII for it.
 _WORD = r"[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
@@ -106,7 +107,7 @@ class Vocabulary:
         """Make a vocabulary of these tokens, in this order, then the end token if ``eos``.
 
         Raises:
-            ValueError: no token, a token twice, or an unknown tokenisation.
+            ValueError: no token, a token twice, one that is no text, or an unknown tokenisation.
         """
         if tokenization not in get_args(Tokenization):
             raise ValueError(_unknown("tokenization", tokenization, get_args(Tokenization)))
@@ -117,6 +118,11 @@ class Vocabulary:
             twice = next(token for token in ordered if ordered.count(token) > 1)
             raise ValueError(
                 f"token {twice!r} stands twice in the vocabulary; list each token once"
+            )
+        if (half := next((t for t in ordered if _SURROGATE.search(t)), None)) is not None:
+            raise ValueError(
+                f"token {half!r} holds half of a surrogate pair, which UTF-8 cannot; decode the "
+                "text as what it is before its vocabulary is made"
             )
         tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(ordered)}))
         if tokenization == "words":
@@ -205,8 +211,8 @@ class Vocabulary:
 
     def first_unknown(self, text: str) -> tuple[int, str] | None:
         """The position (in characters, from 0) and the spelling of the first unknown token."""
-        if (surrogate := next((c for c in text if "\ud800" <= c <= "\udfff"), None)) is not None:
-            return text.index(surrogate), surrogate
+        if (surrogate := _SURROGATE.search(text)) is not None:
+            return surrogate.start(), surrogate.group()
         try:
             text = self._spelling(text)
         except ValueError:
@@ -233,7 +239,7 @@ class Vocabulary:
         stops = (table == self.pad) | (table == self.bos)
         if self.eos is not None:
             stops |= table == self.eos
-        ends = np.where(stops.any(axis=1), stops.argmax(axis=1), table.shape[1])
+        ends = np.pad(stops, ((0, 0), (0, 1)), constant_values=True).argmax(axis=1)
         spell = self.tokens.__getitem__
         rows = zip(table.tolist(), ends.tolist(), strict=True)
         texts = [self._separator.join(map(spell, row[:end])) for row, end in rows]
