@@ -1,7 +1,7 @@
 """A randomly initialised causal Transformer as a source.
 
-With every weight from N(0, 1), as for the LSTM, attention would look at one token and the logits
-would spread so far that three tokens had nearly all the probability. So weights are scaled by
+With every weight from N(0, 1), as for the LSTM, attention would look at one token, and three of
+5,000 tokens would have three quarters of the probability (1.8 nats). So weights are scaled by
 1 / sqrt(fan in), which keeps the size of what they carry, and logits to a standard deviation of
 2.35: normal logits of deviation s leave about ln V - s^2 / 2 nats, 5.76 for 5,000 tokens. Measured:
 5.81 to 5.88 nats a token (length 20, seeds 0 to 2), as the LSTM's 5.87 to 6.09.
