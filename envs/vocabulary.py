@@ -13,13 +13,11 @@ Left out: subword merges (BPE). A token is one symbol of the domain.
 from __future__ import annotations
 
 import difflib
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -27,25 +25,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from .sequences import Sequences
-
-Tokenization = Literal["characters", "smiles", "selfies", "smiles_as_selfies", "words"]
+from .tokenization import PATTERNS, Tokenization, is_plain, splitter, tokenization_of
 
 EOS, BOS, PAD = "<eos>", "<bos>", "<pad>"
 
-# Each pattern ends with "any character", so that what does not fit is one character, by itself
-# found missing in the vocabulary, and named in the error.
-_ANY = r"[\s\S]"
-_PATTERNS: dict[str, str] = {
-    "characters": _ANY,
-    "smiles": r"\[[^\[\]]*\]|Br|Cl|%[0-9][0-9]|@@|" + _ANY,
-    "selfies": r"\[[^\[\]]*\]|" + _ANY,
-    # Texts are SMILES, tokens their SELFIES symbols; the same pattern, spelt to be told apart.
-    "smiles_as_selfies": r"(?:\[[^\[\]]*\])|" + _ANY,
-}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# What the library's WhitespaceSplit splits at: Unicode's White_Space. Python's str.split also takes
-# four separators of ASCII for it.
-_WORD = r"[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 
 
 class UnknownTokenError(ValueError):
@@ -88,17 +72,18 @@ class Vocabulary:
             )
         self.tokens: tuple[str, ...] = tuple(ordered[:-2])
         self.eos: int | None = ids.get(EOS)
-        self.tokenization: Tokenization = _tokenization_of(tokenizer)
+        self.tokenization: Tokenization = tokenization_of(tokenizer)
         self._separator = " " if self.tokenization == "words" else ""
-        self._split = re.compile(_PATTERNS.get(self.tokenization, _WORD)).findall
+        self._split = splitter(self.tokenization)
         # What is written with the library's further stages, only the library reads.
         self._ids = {token: id for id, token in enumerate(self.tokens) if id != self.eos}
-        self._plain = _is_plain(tokenizer)
-        self._notation: ModuleType | None = None
+        self._plain = is_plain(tokenizer)
+        self._to_selfies: Callable[[str], str | None] | None = None
+        self._to_smiles: Callable[[str], str] | None = None
         if self.tokenization == "smiles_as_selfies":
-            from . import selfies_notation  # selfies and RDKit are an extra
+            from .selfies_notation import to_selfies, to_smiles  # an extra
 
-            self._notation = selfies_notation
+            self._to_selfies, self._to_smiles = to_selfies, to_smiles
 
     @classmethod
     def from_tokens(
@@ -128,7 +113,7 @@ class Vocabulary:
         if tokenization == "words":
             tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         else:
-            pattern = Regex(_PATTERNS[tokenization])
+            pattern = Regex(PATTERNS[tokenization])
             tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")
             tokenizer.decoder = decoders.Fuse()
         return cls(tokenizer)
@@ -243,7 +228,7 @@ class Vocabulary:
         spell = self.tokens.__getitem__
         rows = zip(table.tolist(), ends.tolist(), strict=True)
         texts = [self._separator.join(map(spell, row[:end])) for row, end in rows]
-        return texts if self._notation is None else list(map(self._notation.to_smiles, texts))
+        return texts if self._to_smiles is None else list(map(self._to_smiles, texts))
 
     def to_json(self) -> str:
         """The vocabulary as the text of a ``tokenizer.json``."""
@@ -288,9 +273,9 @@ class Vocabulary:
 
     def _spelling(self, text: str) -> str:
         """The text whose pieces are tokens: the text itself, or the SELFIES of a SMILES."""
-        if self._notation is None:
+        if self._to_selfies is None:
             return text
-        spelt: str | None = self._notation.to_selfies(text)
+        spelt = self._to_selfies(text)
         if spelt is None:
             raise ValueError(f"{text!r} cannot be written as SELFIES; leave this molecule out")
         return spelt
@@ -302,33 +287,6 @@ class Vocabulary:
             if (unknown := self.first_unknown(text)) is not None:
                 position, token = unknown
                 raise UnknownTokenError(index, position, token, text, self.num_actions) from None
-
-
-def _tokenization_of(tokenizer: Tokenizer) -> Tokenization:
-    splitter = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
-    if splitter.get("type") == "WhitespaceSplit":
-        return "words"
-    pattern = splitter.get("pattern", {}).get("Regex")
-    for name in get_args(Tokenization):
-        if name in _PATTERNS and pattern == _PATTERNS[name]:
-            found: Tokenization = name
-            return found
-    raise ValueError(
-        f"not a tokengym vocabulary: its pre-tokenizer is {splitter!r}, expected one of "
-        f"{', '.join(get_args(Tokenization))}; make it with Vocabulary.from_corpus"
-    )
-
-
-def _is_plain(tokenizer: Tokenizer) -> bool:
-    """Is it a pattern and a table, as ``from_tokens`` makes it, and nothing else?"""
-    parts = json.loads(tokenizer.to_str())
-    stages = ("normalizer", "post_processor", "truncation", "padding", "added_tokens")
-    model = parts["model"]
-    return (
-        not any(parts.get(stage) for stage in stages)
-        and model["type"] == "WordLevel"
-        and model["unk_token"] not in model["vocab"]
-    )
 
 
 def _unknown(what: str, name: object, known: Iterable[str]) -> str:

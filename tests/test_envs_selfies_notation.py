@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import gymnasium as gym
@@ -77,8 +79,10 @@ def test_the_vocabulary_is_saved_with_what_its_texts_are(tmp_path: Path) -> None
     vocabulary = Vocabulary.from_corpus(["CCO", "c1ccccc1"], "smiles_as_selfies")
     vocabulary.save(tmp_path / "tokenizer.json")
     loaded = Vocabulary.load(tmp_path / "tokenizer.json")
-    assert loaded == vocabulary
-    assert loaded.decode(loaded.encode(["CCO"]).tokens_BT) == ["CCO"]
+    copies = [loaded, copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))]
+    for one in copies:
+        assert one == vocabulary
+        assert one.decode(one.encode(["CCO"]).tokens_BT) == ["CCO"]
     symbols = Vocabulary.from_corpus(["[C][C][O]"], "selfies")
     assert symbols.decode(symbols.encode(["[C][C][O]"]).tokens_BT) == ["[C][C][O]"]
 
