@@ -167,9 +167,10 @@ def _fault(text: str) -> str | None:
 
 
 def _read_score(path: Path) -> Events:
-    """The first part of a MIDI or MusicXML file as one line: of what sounds at once, the highest.
+    """The first part of a MIDI or MusicXML file as one line.
 
-    A note ends where the next begins; what begins at the same time as a higher note is left out.
+    Of what begins at once the highest, which ends at the latest where the next begins; rests at the
+    end are left out.
     """
     if not path.exists():
         raise DataError(f"there is no file {path}; is the path right?")
@@ -182,23 +183,30 @@ def _read_score(path: Path) -> Events:
         else:
             score = converter.parse(str(path), forceSource=True)
         part = score.parts[0] if score.parts else score
-        notes = list(part.stripTies().flatten().notesAndRests)
+        notes = list(part.stripTies().flatten().notes)
     except Exception as error:  # music21 raises what its many readers raise
         raise DataError(f"music21 cannot read {path}: {type(error).__name__}: {error}") from error
-    heard: list[tuple[Fraction, Fraction, int | None]] = []  # begin, duration, pitch
+    highest: dict[Fraction, tuple[int, Fraction]] = {}  # by where it begins
     for note in notes:
         begin, duration = Fraction(note.offset) / 4, Fraction(note.quarterLength) / 4
-        if duration == 0:
-            continue  # a grace note
-        pitch = None if note.isRest else max(int(p.midi) for p in note.pitches)
-        if heard and begin < heard[-1][0] + heard[-1][1]:
-            if begin == heard[-1][0] and (pitch or 0) <= (heard[-1][2] or 0):
-                continue
-            first, _, last = heard.pop()
-            if begin > first:
-                heard.append((first, begin - first, last))
-        heard.append((begin, duration, pitch))
-    return [(pitch, duration.limit_denominator(192)) for _, duration, pitch in heard]
+        pitch = max((int(p.midi) for p in note.pitches), default=-1)  # drums have none
+        if duration > 0 and pitch > highest.get(begin, (-1, duration))[0]:  # 0: a grace note
+            highest[begin] = pitch, duration
+    return _as_line(highest)
+
+
+def _as_line(highest: dict[Fraction, tuple[int, Fraction]]) -> Events:
+    """One note after the other, with rests where nothing sounds."""
+    begins = sorted(highest)
+    events: Events = []
+    end = Fraction(0)
+    for begin, after in zip(begins, [*begins[1:], None], strict=True):
+        if begin > end:
+            events.append((None, (begin - end).limit_denominator(192)))
+        pitch, duration = highest[begin]
+        end = begin + duration if after is None else min(begin + duration, after)
+        events.append((pitch, (end - begin).limit_denominator(192)))
+    return events
 
 
 @lru_cache(maxsize=3)
@@ -231,7 +239,7 @@ def _collection_texts(folder: Path) -> list[str]:
         # A few files hold names in another encoding than the notes.
         for tune in read_abc(path.read_text(encoding="utf-8", errors="replace")):
             text = _spell(tune.events)
-            if tune.fault is None and _fault(text) is None:
+            if _fault(text) is None:  # one that cannot be read has no note
                 texts[text] = None
     return list(texts)
 

@@ -27,7 +27,7 @@ _WORD = r"[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 
 
 def splitter(tokenization: Tokenization) -> Callable[[str], list[str]]:
-    """What splits a text into tokens as the library does, seven times as fast as its calls."""
+    """What splits a text into tokens as the library does, four times as fast as its calls."""
     return re.compile(PATTERNS.get(tokenization, _WORD)).findall
 
 

@@ -5,7 +5,7 @@ Ids ``0 .. A-1`` are what a policy can emit, the end token among them when the l
 be written, and nothing has to keep an agent from emitting padding.
 
 The ``tokenizers`` library defines what a token is, and a vocabulary is saved as its
-``tokenizer.json``. Texts are split by the same pattern in Python's own regular expressions, seven
+``tokenizer.json``. Texts are split by the same pattern in Python's own regular expressions, four
 times as fast as by the library's calls; a test holds them equal.
 Left out: subword merges (BPE). A token is one symbol of the domain.
 """

@@ -55,6 +55,7 @@ def test_what_is_no_event(word: str) -> None:
         ("C c c' C, z", "C4:1/8 C5:1/8 C6:1/8 C3:1/8 r:1/8"),
         ("A2 A/ A// A3/2 A/4", "A4:1/4 A4:1/16 A4:1/32 A4:3/16 A4:1/32"),
         ("^F F =F F | F _B B", "F#4:1/8 F#4:1/8 F4:1/8 F4:1/8 F4:1/8 A#4:1/8 A#4:1/8"),
+        ("^F F' | F", "F#4:1/8 F#5:1/8 F4:1/8"),
         ("A>B c<d e>>f", "A4:3/16 B4:1/16 C5:1/16 D5:3/16 E5:7/32 F5:1/32"),
         ("A >.B", "A4:3/16 B4:1/16"),
         ("(3ABc d", "A4:1/12 B4:1/12 C5:1/12 D5:1/8"),
@@ -151,7 +152,20 @@ def test_midi_and_musicxml_files_are_data(tmp_path: Path) -> None:
     stream.Score([part]).write("musicxml", tmp_path / "c.musicxml")
     task = make_task("tokengym/Melodies-v0", data=str(tmp_path))
     assert task.data is not None
-    assert task.data.texts == [text, "C4:1 D4:1", "E4:1/2 r:1/2"]
+    assert task.data.texts == [text, "C4:1 D4:1", "E4:1/2"]
+
+
+def test_of_what_sounds_at_once_the_highest_is_read(tmp_path: Path) -> None:
+    from music21 import chord, note, stream
+
+    part = stream.Part()
+    part.insert(0, chord.Chord(["C4", "E4", "G4"], quarterLength=2))
+    part.insert(1, note.Note("A4", quarterLength=1))  # cuts the chord short
+    part.insert(2, note.Note("C5", quarterLength=1))
+    part.insert(2, note.Note("D4", quarterLength=2))  # below the other
+    part.insert(4, note.Note("F4", quarterLength=4))
+    part.write("midi", tmp_path / "a.mid")
+    assert melodies.load_melodies(str(tmp_path)) == (["G4:1/4 A4:1/4 C5:1/4 r:1/4 F4:1"], 0)
 
 
 def test_our_reading_of_abc_is_music21s_where_there_are_no_accidentals() -> None:

@@ -103,6 +103,15 @@ def test_another_reward_or_vocabulary_is_taken(tmp_path: Path) -> None:
     assert task.reward(task.data).values_B.tolist() == [3.0, 1.0]
 
 
+def test_lines_that_just_fit_with_their_end_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("ab\nabc\nabcd\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="left out 1 texts that have more than 4 tokens"):
+        task = make_task("tokengym/Text-v0", data=str(path), max_length=4, skip_invalid=True)
+    assert task.data is not None
+    assert task.data.texts == ["ab", "abc"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
