@@ -17,6 +17,7 @@ import tempfile
 import warnings
 from fractions import Fraction
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,7 @@ def _as_line(highest: dict[Fraction, tuple[int, Fraction]]) -> Events:
     begins = sorted(highest)
     events: Events = []
     end = Fraction(0)
-    for begin, after in zip(begins, [*begins[1:], None], strict=True):
+    for begin, after in zip_longest(begins, begins[1:]):
         if begin > end:
             events.append((None, (begin - end).limit_denominator(192)))
         pitch, duration = highest[begin]

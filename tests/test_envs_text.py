@@ -87,7 +87,7 @@ def test_a_file_of_ones_own_by_words(tmp_path: Path) -> None:
 
 def test_another_reward_or_vocabulary_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    path.write_text("id,text\n1,abc\n2,abd!\n3,a\n", encoding="utf-8")
+    path.write_text("id,text\n1,abc\n2,abc!\n3,a\n", encoding="utf-8")
     vocabulary = make_task("tokengym/Text-v0").vocabulary
     with pytest.warns(UserWarning, match="left out 1 texts that hold tokens"):
         task = make_task(
