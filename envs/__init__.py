@@ -1,7 +1,6 @@
 """Environments: what an episode is."""
 
 from .data import DataError, read_lines
-from .oracle import LSTMOracle, OracleLogProb
 from .registration import (
     make_task,
     register_built_in_tasks,
@@ -11,19 +10,41 @@ from .registration import (
     unknown_task,
 )
 from .sequences import Sequences
+from .sources import (
+    CopySource,
+    DyckSource,
+    Entropy,
+    GRUOracle,
+    HMMSource,
+    LSTMOracle,
+    MarkovMixtureSource,
+    MarkovSource,
+    SourceLogProb,
+    StepSource,
+    TransformerOracle,
+)
 from .task import Task
 from .token_env import TokenEnv
 from .vector import TokenVectorEnv
 from .vocabulary import UnknownTokenError, Vocabulary
 
 __all__ = [
+    "CopySource",
     "DataError",
+    "DyckSource",
+    "Entropy",
+    "GRUOracle",
+    "HMMSource",
     "LSTMOracle",
-    "OracleLogProb",
+    "MarkovMixtureSource",
+    "MarkovSource",
     "Sequences",
+    "SourceLogProb",
+    "StepSource",
     "Task",
     "TokenEnv",
     "TokenVectorEnv",
+    "TransformerOracle",
     "UnknownTokenError",
     "Vocabulary",
     "make_task",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +27,22 @@ class Line:
 def read_lines(
     path: str | Path, column: str | None = None, *, keep_empty: bool = False
 ) -> list[Line]:
-    """Read the texts of a ``.smi``, ``.csv`` or plain text file, ``.gz`` of these too.
+    """Read the texts of a ``.smi``, ``.csv``, ``.parquet`` or text file, ``.gz`` of these too.
 
     In ``.smi`` a text ends at the first white space. In ``.csv`` it is the column named ``column``;
     without a name the column ``smiles`` or ``text`` where the first row has one, else the first
-    column of a file without a header. In anything else a text is a line. Empty texts are skipped;
-    with ``keep_empty`` those in the rows of a ``.csv`` are not (an empty text may be a sample).
+    column of a file without a header. In ``.parquet`` it is that column too, and without a name
+    the only one of texts. In anything else a text is a line. Empty texts are skipped; with
+    ``keep_empty`` those in the rows of a ``.csv`` are not (an empty text may be a sample).
 
     Raises:
         DataError: no such file, not UTF-8, no such column, or nothing in it.
+        ImportError: a ``.parquet``, and pyarrow is not installed.
     """
     path = Path(path)
-    text = _read_text(path)
+    if path.suffix.lower() == ".parquet":
+        return [Line(row, text) for row, text in _parquet_rows(path, column)]
+    text = read_text(path)
     suffix = next((s for s in reversed(path.suffixes) if s != ".gz"), "").lower()
     if suffix == ".csv":
         lines = list(_csv_lines(path, text, column, keep_empty))
@@ -50,6 +56,39 @@ def read_lines(
     if not lines:
         raise DataError(f"{path} is empty; expected one sequence a line")
     return lines
+
+
+def read_text(path: Path) -> str:
+    """A text file, ``.gz`` too.
+
+    Raises:
+        DataError: no such file, or not UTF-8.
+    """
+    if not path.exists():
+        raise DataError(f"there is no file {path}; is the path right?")
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {number}: byte 0x{data[error.start]:02x} is not UTF-8; save the file "
+            "as UTF-8"
+        ) from error
+
+
+def file_stamp(path: str | Path) -> tuple[int, int]:
+    """When a file changed and how large it is; zeros for what is no file."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
 
 
 def keep_valid(
@@ -81,25 +120,6 @@ def keep_valid(
     return kept, len(lines) - len(kept)
 
 
-def _read_text(path: Path) -> str:
-    if not path.exists():
-        raise DataError(f"there is no file {path}; is the path right?")
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {number}: byte 0x{data[error.start]:02x} is not UTF-8; save the file "
-            "as UTF-8"
-        ) from error
-
-
 def _csv_lines(path: Path, text: str, column: str | None, keep_empty: bool) -> Iterator[Line]:
     reader = csv.reader(text.splitlines(keepends=True))
     try:
@@ -120,3 +140,36 @@ def _csv_lines(path: Path, text: str, column: str | None, keep_empty: bool) -> I
                 yield Line(reader.line_num, row[index].strip())
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _parquet_rows(path: Path, column: str | None) -> list[tuple[int, str]]:
+    """The texts of a column and their rows, from 1."""
+    try:
+        from pyarrow import lib, parquet  # an extra
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs pyarrow, which is not installed; install it with "
+            "pip install 'tokengym[parquet]'"
+        ) from error
+    if not path.exists():
+        raise DataError(f"there is no file {path}; is the path right?")
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            texts = [f.name for f in schema if str(f.type) in ("string", "large_string")]
+            wanted = [column] if column else ["smiles", "text", *(texts if len(texts) == 1 else ())]
+            found = [name for want in wanted for name in texts if name.lower() == want.lower()]
+            if not found:
+                raise DataError(
+                    f"{path} has no column {column or wanted!r} of texts; its columns of texts are "
+                    f"{', '.join(texts) or 'none'}"
+                )
+            values = file.read(columns=[found[0]]).column(0).to_pylist()
+    except (lib.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"cannot read {path}: {error}") from error
+    rows = [(row, str(text).strip()) for row, text in enumerate(values, start=1) if text]
+    if not any(text for _, text in rows):
+        raise DataError(f"{path} is empty; expected one sequence a row")
+    return [(row, text) for row, text in rows if text]

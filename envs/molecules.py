@@ -1,4 +1,4 @@
-"""Molecules as SMILES: the task, its real data, and how a molecule is drawn."""
+"""Molecules as SMILES or SELFIES: the task, its real data, and how a molecule is drawn."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import io
 import os
 import warnings
 from functools import lru_cache
-from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
-from .data import DataError, keep_valid, read_lines
-from .sequences import Sequences
+from .data import DataError, file_stamp, keep_valid, read_lines
+from .encoding import encode_data
+from .selfies_notation import to_selfies
 from .task import Task
 from .vocabulary import Vocabulary
 
@@ -23,6 +24,8 @@ from rdkit.Chem.Draw import rdMolDraw2D  # isort: skip
 
 # Files that RDKit's wheel carries, under RDConfig.RDDataDir.
 BUILT_IN = {"wehi": "Pains/test_data/wehi_mols.csv", "nci": "NCI/first_5K.smi"}
+Representation = Literal["smiles", "selfies"]
+
 _SYMBOLS = frozenset("ABCDEFGHIKLMNOPRSTUVWXYZabcdefghiklmnoprstuy0123456789@+-[]()=#$:/\\.%*~")
 
 
@@ -31,29 +34,42 @@ def molecules(
     data: str = "wehi",
     reward: RewardSpec = "qed",
     max_length: int | None = None,
+    representation: Representation = "smiles",
     vocabulary: Vocabulary | None = None,
     column: str | None = None,
     skip_invalid: bool = False,
 ) -> Task:
-    """The task ``tokengym/Molecules-v0``: write a molecule as SMILES.
+    """The task ``tokengym/Molecules-v0``: write a molecule as SMILES or SELFIES.
+
+    With SELFIES the tokens are their symbols, and whatever is written is a molecule. Texts stay
+    SMILES: in the data, in prompts, in ``info["text"]``, and for objectives, which so need not know
+    how a molecule was written.
 
     Args:
-        data: ``"wehi"`` (10,000 drug-like molecules), ``"nci"`` (4,999), both from RDKit's wheel,
-            or a file (``.smi``, ``.csv``, ``.txt``, ``.gz`` of these).
+        data: ``"wehi"`` (10,000 drug-like molecules), ``"nci"`` (4,991: RDKit rejects 8 of its
+            4,999 lines, and they are left out), both from RDKit's wheel, or a file (``.smi``,
+            ``.csv``, ``.txt``, ``.gz`` of these, ``.parquet``).
         reward: a Reward, a name or expression, or a function of a batch of texts.
         max_length: T; by default the longest molecule of the data and its end token.
+        representation: ``"smiles"``, or ``"selfies"`` (of the nci molecules, 9 have none and are
+            left out).
         vocabulary: which tokens can be written; by default those of the data.
-        column: the column of a ``.csv``.
+        column: the column of a ``.csv`` or ``.parquet``.
         skip_invalid: leave out, and count in a warning, lines that are no molecule, hold other
             tokens than the vocabulary, or are longer than ``max_length``.
 
     Raises:
         DataError: the file cannot be used; the message names the line.
+        ValueError: an unknown representation.
     """
+    if representation not in get_args(Representation):
+        raise ValueError(f"representation is {representation!r}; expected 'smiles' or 'selfies'")
     texts = _molecule_texts(data, column, skip_invalid)
+    if representation == "selfies":
+        texts = _writable(texts, data, skip_invalid or data in BUILT_IN)
     if vocabulary is None:
-        vocabulary = _vocabulary_of(texts)
-    sequences = _encode(texts, data, vocabulary, max_length, skip_invalid)
+        vocabulary = _vocabulary_of(texts, representation)
+    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Molecules",
         vocabulary=vocabulary,
@@ -72,8 +88,10 @@ def load_molecules(
     """The SMILES of a built-in set or a file, and how many lines were left out."""
     path = os.path.join(RDConfig.RDDataDir, BUILT_IN[data]) if data in BUILT_IN else data
     lines = read_lines(path, column)
-    if data in BUILT_IN:
+    if data == "wehi":
         return [line.text for line in lines], 0  # all of them are molecules: a test says so
+    if data in BUILT_IN:
+        return keep_valid(lines, path, _fault, skip=True)[0], 0
     return keep_valid(lines, path, _fault, skip=skip_invalid)
 
 
@@ -122,47 +140,31 @@ def _cached_texts(
 
 def _molecule_texts(data: str, column: str | None, skip_invalid: bool) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
-    stamp = (0, 0)
-    if data not in BUILT_IN and Path(data).exists():
-        stat = os.stat(data)
-        stamp = (stat.st_mtime_ns, stat.st_size)
-    return _cached_texts(data, column, skip_invalid, stamp)
+    return _cached_texts(data, column, skip_invalid, file_stamp(data))
 
 
 @lru_cache(maxsize=4)
-def _vocabulary_of(texts: tuple[str, ...]) -> Vocabulary:
-    return Vocabulary.from_corpus(texts, "smiles")
+def _vocabulary_of(texts: tuple[str, ...], representation: Representation) -> Vocabulary:
+    return Vocabulary.from_corpus(
+        texts, "smiles" if representation == "smiles" else "smiles_as_selfies"
+    )
 
 
 @lru_cache(maxsize=4)
-def _encode(
-    texts: tuple[str, ...],
-    data: str,
-    vocabulary: Vocabulary,
-    max_length: int | None,
-    skip_invalid: bool,
-) -> Sequences:
-    kept = list(texts)
-    if skip_invalid:
-        kept = [text for text in texts if vocabulary.first_unknown(text) is None]
-    try:
-        sequences = vocabulary.encode(kept)
-    except ValueError as error:
-        raise DataError(f"{data}: {error}") from error
-    if max_length is None:
-        return sequences
-    fits = sequences.lengths_B <= max_length
-    if not fits.all():
-        worst = int(sequences.lengths_B.argmax())
-        if not skip_invalid or not fits.any():
-            raise DataError(
-                f"{data}: {kept[worst]!r} has {int(sequences.lengths_B[worst])} tokens with its "
-                f"end and max_length is {max_length}; give a larger max_length, or leave such "
-                "lines out with --skip-invalid (skip_invalid=True)"
-            )
-        warnings.warn(
-            f"{data}: left out {int((~fits).sum())} molecules of more than {max_length} tokens",
-            stacklevel=4,
+def _writable(texts: tuple[str, ...], data: str, skip: bool) -> tuple[str, ...]:
+    """The molecules that SELFIES can write.
+
+    Raises:
+        DataError: one cannot be written, and ``skip`` is False.
+    """
+    kept = tuple(text for text in texts if to_selfies(text) is not None)
+    if len(kept) < len(texts) and not skip:
+        wrong = next(text for text in texts if to_selfies(text) is None)
+        raise DataError(
+            f"{data}: {wrong[:80]!r} cannot be written as SELFIES; leave such molecules out with "
+            "--skip-invalid (skip_invalid=True), or take representation='smiles'"
         )
-        sequences = sequences[fits.nonzero()[:, 0]]
-    return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary).padded(max_length)
+    if len(kept) < len(texts) and data not in BUILT_IN:
+        number = len(texts) - len(kept)
+        warnings.warn(f"{data}: left out {number} molecules that have no SELFIES", stacklevel=4)
+    return kept

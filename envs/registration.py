@@ -18,7 +18,14 @@ from .vector import TokenVectorEnv
 
 BUILT_IN_TASKS = {
     "tokengym/Molecules-v0": "tokengym.envs.molecules:molecules",
-    "tokengym/Oracle-v0": "tokengym.envs.oracle:oracle",
+    "tokengym/Melodies-v0": "tokengym.envs.melodies:melodies",
+    "tokengym/Text-v0": "tokengym.envs.text:text",
+    "tokengym/Oracle-v0": "tokengym.envs.sources.oracle:oracle",
+    "tokengym/Markov-v0": "tokengym.envs.sources.markov:markov",
+    "tokengym/HMM-v0": "tokengym.envs.sources.hmm:hmm",
+    "tokengym/MarkovMixture-v0": "tokengym.envs.sources.mixture:markov_mixture",
+    "tokengym/Dyck-v0": "tokengym.envs.sources.dyck:dyck",
+    "tokengym/Copy-v0": "tokengym.envs.sources.copy:copy",
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +20,9 @@ from torch import Tensor
 from ..rewards import Reward, Scores
 from .sequences import Sequences
 from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from .sources.base import Entropy
 
 
 class Source(Protocol):
@@ -31,6 +34,10 @@ class Source(Protocol):
 
     def log_prob(self, sequences: Sequences) -> Tensor:
         """Log-probability of every token in nats, (B, T), 0 in the padding."""
+        ...
+
+    def entropy(self) -> Entropy:
+        """What no model's mean negative log-likelihood can be below, in nats a sequence."""
         ...
 
 

@@ -22,8 +22,10 @@ _TARGETS = {
     "conv_discriminator": "tokengym.rewards.discriminators:ConvDiscriminator",
     "logp": "tokengym.rewards.molecules:LogP",
     "qed": "tokengym.rewards.molecules:QED",
+    "ratio_of_steps": "tokengym.rewards.melodies:RatioOfSteps",
     "repetition_penalty": "tokengym.rewards.repetition:RepetitionPenalty",
     "synthetic_accessibility": "tokengym.rewards.molecules:SyntheticAccessibility",
+    "tonality": "tokengym.rewards.melodies:Tonality",
     "valid": "tokengym.rewards.molecules:Valid",
 }
 # A reward, its name or expression, or a function of a batch of texts.

@@ -187,7 +187,7 @@ def _sample(options: Namespace, console: Console) -> None:
     sequences = agent.sample(
         options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
     )
-    name = "smiles" if sequences.vocabulary.tokenization == "smiles" else "text"
+    name = "smiles" if sequences.vocabulary.tokenization.startswith("smiles") else "text"
     if options.output is None:
         print("\n".join(sequences.texts))
         return

@@ -1,0 +1,78 @@
+"""Sentences, character by character or word by word: the task and its built-in text.
+
+``texts/harbour.txt`` was written for this project: 291 sentences about a town by the sea, most of
+them short and plain, 12,187 characters, 941 different words with their punctuation.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..rewards import RewardSpec, make_reward
+from ..rewards.texts import KnownPairs, KnownWords
+from .data import file_stamp, read_lines
+from .encoding import encode_data
+from .task import Task
+from .vocabulary import Vocabulary
+
+BUILT_IN = {"harbour": Path(__file__).parent / "texts" / "harbour.txt"}
+Unit = Literal["characters", "words"]
+
+
+def text(
+    *,
+    data: str = "harbour",
+    tokenization: Unit = "characters",
+    reward: RewardSpec | None = None,
+    max_length: int | None = None,
+    vocabulary: Vocabulary | None = None,
+    column: str | None = None,
+    skip_invalid: bool = False,
+) -> Task:
+    """The task ``tokengym/Text-v0``: write a line of text, by characters or words.
+
+    Args:
+        data: ``"harbour"``, the built-in text, or a file: a sequence is a line of a ``.txt`` (any
+            ending but these), a row of a ``.csv`` or ``.parquet``; ``.gz`` of these too.
+        tokenization: ``"characters"``; or ``"words"``, what white space separates, written with
+            single spaces between.
+        reward: by default the share of known words (``KnownWords``), or by words the share of known
+            pairs of neighbours (``KnownPairs``): in [0, 1], 1 for every line of the data.
+        max_length: T; by default the longest line of the data and its end token.
+        vocabulary: which tokens can be written; by default those of the data.
+        column: the column of a ``.csv`` or ``.parquet``.
+        skip_invalid: leave out, and count in a warning, lines that hold other tokens than the
+            vocabulary or are longer than ``max_length``.
+
+    Raises:
+        DataError: the file cannot be used; the message says why.
+        ValueError: an unknown tokenisation, or no word in the data and no other reward.
+    """
+    if tokenization not in get_args(Unit):
+        raise ValueError(f"tokenization is {tokenization!r}; expected 'characters' or 'words'")
+    texts = _lines(data, column, file_stamp(data))
+    if vocabulary is None:
+        vocabulary = _vocabulary_of(texts, tokenization)
+    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+    if reward is None:
+        reward = (KnownWords if tokenization == "characters" else KnownPairs)(texts)
+    return Task(
+        name="Text",
+        vocabulary=vocabulary,
+        max_length=sequences.tokens_BT.shape[1],
+        reward=make_reward(reward),
+        load_data=lambda: sequences,
+    )
+
+
+@lru_cache(maxsize=4)
+def _lines(data: str, column: str | None, stamp: tuple[int, int]) -> tuple[str, ...]:
+    """Read once a process, and again when the file changes."""
+    return tuple(line.text for line in read_lines(BUILT_IN.get(data, data), column))
+
+
+@lru_cache(maxsize=4)
+def _vocabulary_of(texts: tuple[str, ...], tokenization: Unit) -> Vocabulary:
+    return Vocabulary.from_corpus(texts, tokenization)

@@ -1,0 +1,164 @@
+"""Random bytes and texts at tokenisers and loaders: 10,000 cases, and only documented errors."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokengym.envs import DataError, UnknownTokenError, Vocabulary, make_task, read_lines
+from tokengym.envs.abc_notation import read_abc
+from tokengym.envs.melodies import draw_melody, load_melodies
+from tokengym.rewards.melodies import intervals, parse_event
+
+pytest.importorskip("music21")
+
+
+def cases(number: int) -> settings:
+    # The folder of a test is one for all of its cases: each writes its file anew.
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+TOKENISATIONS = st.sampled_from(["characters", "smiles", "selfies", "words"])
+ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
+MUSIC = st.text(alphabet="ABCabcdGz^_=,'/0123456789>< |:[](){}-\"!+KLMVXw:\n%#m~", max_size=60)
+EVENTS = st.lists(
+    st.sampled_from(["C4:1", "r:1/8", "A#5:3/16", "C4:0", "H:1", ":", "C99:1", "C4:99999/1"])
+    | st.text(max_size=6),
+    max_size=6,
+).map(" ".join)
+
+
+@cases(2500)
+@given(texts=st.lists(ANY_TEXT, max_size=4), kind=TOKENISATIONS, end=st.booleans())
+def test_texts_at_tokenisers(texts: list[str], kind: str, end: bool) -> None:
+    vocabulary = Vocabulary.from_tokens(["a", "b", "[a]", "Cl"], kind)  # type: ignore[arg-type]
+    unknown = [place for place in map(vocabulary.first_unknown, texts) if place is not None]
+    if unknown:
+        with pytest.raises(UnknownTokenError) as caught:
+            vocabulary.encode(texts, end=end)
+        assert (caught.value.position, caught.value.token) == unknown[0]
+        return
+    sequences = vocabulary.encode(texts, end=end)
+    separator = " " if kind == "words" else ""
+    assert sequences.texts == [separator.join(vocabulary.tokenize(text)) for text in texts]
+
+
+@cases(1000)
+@given(text=ANY_TEXT | st.binary(max_size=40).map(lambda b: b.decode("latin-1")))
+def test_texts_at_the_reader_of_vocabularies(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Vocabulary.from_json(text)
+
+
+@cases(1000)
+@given(texts=st.lists(ANY_TEXT, max_size=4), kind=TOKENISATIONS)
+def test_texts_as_a_corpus(texts: list[str], kind: str) -> None:
+    try:
+        vocabulary = Vocabulary.from_corpus(texts, kind)  # type: ignore[arg-type]
+        again = Vocabulary.from_json(vocabulary.to_json())
+    except ValueError:  # nothing in it, a special token in it, or what UTF-8 cannot hold
+        return
+    assert again == vocabulary
+
+
+@cases(1500)
+@given(
+    data=st.binary(max_size=60) | ANY_TEXT.map(lambda text: text.encode("utf-8", "replace")),
+    name=st.sampled_from(["a.smi", "a.csv", "a.txt", "a.csv.gz", "a.gz", "a.parquet", "a"]),
+    column=st.none() | st.text(max_size=5),
+    packed=st.booleans(),
+)
+def test_bytes_at_the_reader_of_files(
+    tmp_path: Path, data: bytes, name: str, column: str | None, packed: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if packed else data)
+    try:
+        lines = read_lines(path, column)
+    except DataError:
+        return
+    assert all(line.text for line in lines)
+
+
+@cases(2000)
+@given(text=MUSIC | MUSIC.map("X:1\nK:C\n".__add__))
+def test_texts_at_the_reader_of_abc(text: str) -> None:
+    for tune in read_abc(text):
+        assert tune.fault or all(duration > 0 for _, duration in tune.events)
+
+
+@cases(1000)
+@given(text=EVENTS)
+def test_texts_at_the_readers_of_events(text: str) -> None:
+    if None not in map(parse_event, text.split()):
+        assert len(intervals(text)) == max(0, sum(w[0] != "r" for w in text.split()) - 1)
+    assert draw_melody(text).shape[2] == 3
+
+
+@cases(700)
+@given(
+    data=st.binary(max_size=60) | (MUSIC | EVENTS).map(str.encode),
+    name=st.sampled_from(["a.abc", "a.txt"]),
+    skip=st.booleans(),
+)
+def test_bytes_at_the_loader_of_melodies(
+    tmp_path: Path, data: bytes, name: str, skip: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    try:
+        texts, _ = load_melodies(str(path), skip_invalid=skip)
+    except DataError:
+        return
+    assert all(parse_event(word) for text in texts for word in text.split())
+
+
+@cases(100)
+@given(
+    data=st.binary(max_size=60),
+    name=st.sampled_from(["a.mid", "a.musicxml", "a.mxl"]),
+    header=st.sampled_from([b"", b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0\x20", b"<score>", b"PK"]),
+)
+def test_bytes_at_music21(tmp_path: Path, data: bytes, name: str, header: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(header + data)
+    try:
+        load_melodies(str(path))
+    except DataError:
+        return
+
+
+@cases(200)
+@given(
+    data=st.binary(max_size=60) | st.text(alphabet="CNO()=1c[]\n,", max_size=30).map(str.encode),
+    name=st.sampled_from(["a.smi", "a.csv", "a.txt"]),
+    task=st.sampled_from(["Molecules", "Text"]),
+    max_length=st.none() | st.integers(-1, 5),
+)
+def test_bytes_at_the_tasks(
+    tmp_path: Path, data: bytes, name: str, task: str, max_length: int | None
+) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / name
+    path.write_bytes(data)
+    try:
+        made = make_task(f"tokengym/{task}-v0", data=str(path), max_length=max_length)
+    except ValueError:  # DataError is one
+        return
+    assert made.data is not None
+    assert made.data.tokens_BT.shape[1] == made.max_length
+
+
+def test_there_are_ten_thousand_cases() -> None:
+    tests: list[Callable[..., None]] = [f for n, f in globals().items() if n.startswith("test_")]
+    asked = [getattr(test, "_hypothesis_internal_use_settings", None) for test in tests]
+    assert sum(found.max_examples for found in asked if found is not None) == 10_000
