@@ -1,5 +1,18 @@
 """Environments: what an episode is."""
 
+from .constraints import (
+    SELFIES,
+    AllowedTokens,
+    BalancedBrackets,
+    Constraint,
+    EmptyMaskError,
+    ForbiddenTokens,
+    IncrementalConstraint,
+    MinimumLength,
+    NoRepeat,
+    SMILESSyntax,
+    Template,
+)
 from .data import DataError, read_lines
 from .oracle import LSTMOracle, OracleLogProb
 from .registration import (
@@ -17,11 +30,22 @@ from .vector import TokenVectorEnv
 from .vocabulary import UnknownTokenError, Vocabulary
 
 __all__ = [
+    "SELFIES",
+    "AllowedTokens",
+    "BalancedBrackets",
+    "Constraint",
     "DataError",
+    "EmptyMaskError",
+    "ForbiddenTokens",
+    "IncrementalConstraint",
     "LSTMOracle",
+    "MinimumLength",
+    "NoRepeat",
     "OracleLogProb",
+    "SMILESSyntax",
     "Sequences",
     "Task",
+    "Template",
     "TokenEnv",
     "TokenVectorEnv",
     "UnknownTokenError",

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
+from .constraints import Constraint
 from .data import DataError, keep_valid, read_lines
 from .sequences import Sequences
 from .task import Task
@@ -30,6 +31,7 @@ def molecules(
     *,
     data: str = "wehi",
     reward: RewardSpec = "qed",
+    constraint: Constraint | None = None,
     max_length: int | None = None,
     vocabulary: Vocabulary | None = None,
     column: str | None = None,
@@ -41,6 +43,7 @@ def molecules(
         data: ``"wehi"`` (10,000 drug-like molecules), ``"nci"`` (4,999), both from RDKit's wheel,
             or a file (``.smi``, ``.csv``, ``.txt``, ``.gz`` of these).
         reward: a Reward, a name or expression, or a function of a batch of texts.
+        constraint: which tokens may come next, such as ``SMILESSyntax()``.
         max_length: T; by default the longest molecule of the data and its end token.
         vocabulary: which tokens can be written; by default those of the data.
         column: the column of a ``.csv``.
@@ -59,6 +62,7 @@ def molecules(
         vocabulary=vocabulary,
         max_length=sequences.tokens_BT.shape[1],
         reward=make_reward(reward),
+        constraint=constraint,
         load_data=lambda: sequences,
         domain="molecules",
         canonical=canonical_smiles,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..rewards import Reward, RewardSpec, Scores, make_reward
 from .categorical import sample_categorical
+from .constraints import Constraint
 from .data import DataError
 from .sequences import Sequences
 from .task import Task
@@ -179,6 +180,7 @@ def oracle(
     weights: str | None = None,
     data_size: int = 10_000,
     reward: RewardSpec | None = None,
+    constraint: Constraint | None = None,
 ) -> Task:
     """The task ``tokengym/Oracle-v0``: write 20 tokens that an LSTM finds probable.
 
@@ -187,6 +189,7 @@ def oracle(
         weights: an ``.npz`` for ``LSTMOracle.from_npz``, instead of a random oracle.
         data_size: how many real sequences there are.
         reward: by default the mean log-probability under the oracle.
+        constraint: which tokens may come next.
     """
     source = _random_oracle(seed) if weights is None else LSTMOracle.from_npz(weights)
     return Task(
@@ -194,6 +197,7 @@ def oracle(
         vocabulary=source.vocabulary,
         max_length=source.length,
         reward=OracleLogProb(source) if reward is None else make_reward(reward),
+        constraint=constraint,
         load_data=lambda: source.sample(data_size, seed),
         source=source,
     )

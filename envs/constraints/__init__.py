@@ -4,6 +4,7 @@ from .base import All, Constraint, EmptyMaskError, IncrementalConstraint
 from .brackets import BalancedBrackets
 from .length import MinimumLength
 from .repetition import NoRepeat
+from .rows import RowMasks
 from .selfies import SELFIES
 from .smiles import SMILESSyntax
 from .template import Template
@@ -20,6 +21,7 @@ __all__ = [
     "IncrementalConstraint",
     "MinimumLength",
     "NoRepeat",
+    "RowMasks",
     "SMILESSyntax",
     "Template",
 ]

@@ -66,5 +66,5 @@ class BalancedBrackets(IncrementalConstraint):
         matches_BA = (closed_A < 0) | ((closed_A == last_B1) & (open_B1 > 0))
         room_B1 = (self.max_length - 1 - length_B)[:, None]
         fits_BA = open_B1 + change_A <= room_B1
-        may_end_BA: Tensor = ~self._end_A | (open_B1 == 0)
-        return matches_BA & fits_BA & may_end_BA
+        mask_BA: Tensor = matches_BA & fits_BA & (~self._end_A | (open_B1 == 0))
+        return mask_BA
