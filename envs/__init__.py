@@ -1,5 +1,6 @@
 """Environments: what an episode is."""
 
+from .checking import check_vector_env
 from .constraints import (
     SELFIES,
     AllowedTokens,
@@ -50,6 +51,7 @@ __all__ = [
     "TokenVectorEnv",
     "UnknownTokenError",
     "Vocabulary",
+    "check_vector_env",
     "make_task",
     "read_lines",
     "register_built_in_tasks",
