@@ -98,10 +98,10 @@ def _check(
         )
     _check_spaces(vector_env, env)
     calls = list(_run(vector_env, mode, steps, seed, options))
-    if not any(call.ended_B.any() for call in calls if call.terminated is not None):
-        raise ValueError(f"no episode ended in {steps} steps; give more steps")
     for row in range(vector_env.num_envs):
         _compare_row(calls, row, vector_env, env, seed + row, options)
+    if not any(call.ended_B.any() for call in calls if call.terminated is not None):
+        raise ValueError(f"no episode ended in {steps} steps; give more steps")
 
 
 def _check_spaces(vector_env: AnyVectorEnv, env: AnyEnv) -> None:
@@ -178,13 +178,17 @@ class _Shelf:
     def _check_types(self, call: _Call) -> None:
         space, B = self._env.observation_space, self._env.num_envs
         expect(call.observations in space, f"{call.name}: the observations are not in {space}")
-        expected = {"rewards": np.float64, "terminated": np.bool_, "truncated": np.bool_}
-        for what, dtype in expected.items():
+        expected = {"rewards": "f", "terminated": "b", "truncated": "b"}
+        for what, kind in expected.items():
             value = getattr(call, what)
             if value is None:
                 continue
-            fits = isinstance(value, np.ndarray) and value.shape == (B,) and value.dtype == dtype
-            expect(fits, f"{call.name}: {what} is {value!r}; expected an array ({B},) of {dtype}")
+            fits = isinstance(value, np.ndarray) and value.shape == (B,)
+            expect(
+                fits and value.dtype.kind == kind,
+                f"{call.name}: {what} is {value!r}; expected an array of shape ({B},), of "
+                f"{'floats' if kind == 'f' else 'bools'}",
+            )
         if (masks := call.masks) is not None:
             expect(
                 masks.dtype == np.bool_ and masks.shape[:1] == (B,),

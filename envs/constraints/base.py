@@ -199,14 +199,14 @@ class Constraint(ABC):
             ValueError: it contradicts the constraint; the message names both and the token.
         """
         state = self.start(1)
-        for position, token_1 in enumerate(tokens_T.to(self.device).split(1), start=1):
-            if not bool(self.allowed(state)[0, token_1]):
+        for position, token in enumerate(tokens_T.tolist(), start=1):
+            if not bool(self.allowed(state)[0, token]):
                 raise ValueError(
                     f"the prompt {prompt!r} contradicts the constraint {self}: it forbids token "
-                    f"{self.vocabulary.tokens[int(token_1)]!r} at position {position}; change "
+                    f"{self.vocabulary.tokens[token]!r} at position {position}; change "
                     "the prompt, or make the task without the constraint"
                 )
-            state = self.advance(state, token_1)
+            state = self.advance(state, torch.tensor([token], device=self.device))
         if not bool(self.allowed(state).any()):
             raise ValueError(
                 f"the prompt {prompt!r} contradicts the constraint {self}: it allows nothing after "
