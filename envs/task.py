@@ -89,9 +89,15 @@ class Task:
         """The token to write next: 0 .. A-1."""
         return gym.spaces.Discrete(self.vocabulary.num_actions)
 
-    def score(self, tokens_BT: np.ndarray) -> tuple[Sequences, Scores]:
-        """Score finished rows of tokens, padded to T."""
-        sequences = Sequences.from_tokens(torch.from_numpy(tokens_BT), self.vocabulary)
+    def score(
+        self, tokens_BT: np.ndarray, lengths_B: np.ndarray | None = None
+    ) -> tuple[Sequences, Scores]:
+        """Score finished rows of tokens, padded to T; their lengths are looked for if not given."""
+        tokens = torch.from_numpy(tokens_BT)
+        if lengths_B is None:
+            sequences = Sequences.from_tokens(tokens, self.vocabulary)
+        else:
+            sequences = Sequences(tokens, torch.from_numpy(lengths_B), self.vocabulary)
         return sequences, self.reward(sequences)
 
     def encode_prompt(self, prompt: str) -> np.ndarray:

@@ -100,8 +100,8 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._length += 1
         if not ended:
             return self._tokens_T.copy(), 0.0, False, False, info
+        reward, final_info = self._finish(self._length)
         self._length = None
-        reward, final_info = self._finish()
         return self._tokens_T.copy(), reward, True, False, final_info | info
 
     @property
@@ -133,8 +133,8 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._masks.refresh()
         return self._mask_info() | ({"forbidden": refusal} if refusal else {})
 
-    def _finish(self) -> tuple[float, dict[str, Any]]:
-        sequences, scores = self.task.score(self._tokens_T[None].copy())
+    def _finish(self, length: int) -> tuple[float, dict[str, Any]]:
+        sequences, scores = self.task.score(self._tokens_T[None].copy(), np.array([length]))
         failed = not bool(scores.ok_B[0])
         info = {
             "text": sequences.texts[0],

@@ -113,8 +113,9 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not self._begun:
             raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
         tokens_B = self._checked(actions)
+        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         writing_B = ~self._ended_B
-        waiting = bool(self._ended_B.any())
+        waiting = not same_step and bool(self._ended_B.any())
         if waiting and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
                 f"environments {np.flatnonzero(self._ended_B).tolist()} have ended; call "
@@ -123,22 +124,22 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         forbidden_B, refusals = self._refused(tokens_B, writing_B)
         if waiting:  # NEXT_STEP: this step only begins them anew
             self._restart(self._ended_B.copy())
-        rows = np.flatnonzero(writing_B) if waiting else self._rows_B
-        self._tokens_BT[rows, self._lengths_B[rows]] = tokens_B[rows]
-        self._lengths_B[rows] += 1
-        ended_B = writing_B & (self._lengths_B >= self.task.max_length)
+            tokens_B[~writing_B] = self._pad
+        self._tokens_BT[self._rows_B, self._lengths_B] = tokens_B
+        self._lengths_B += writing_B
+        ended_B = self._lengths_B == self.task.max_length
         if (eos := self.task.vocabulary.eos) is not None:
-            ended_B |= writing_B & (tokens_B == eos)
+            ended_B |= tokens_B == eos
         if self._masks is not None:
-            read_B = tokens_B if not waiting else np.where(writing_B, tokens_B, self._pad)
-            self._masks.advance(read_B, forbidden_B | ended_B)
+            self._masks.advance(tokens_B, forbidden_B | ended_B)
         rewards_B, infos = np.zeros(self.num_envs), dict[str, Any]()
-        if ended_B.any():
-            infos = self._finish(np.flatnonzero(ended_B), ended_B, rewards_B, refusals)
+        if len(rows_E := np.flatnonzero(ended_B)):
+            infos = self._finish(rows_E, ended_B, rewards_B, refusals)
         if self._masks is not None:
             self._masks.refresh()
-        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
-        self._put_refusals(infos, refusals, forbidden_B & ~ended_B if same_step else forbidden_B)
+        if refusals:
+            shown_B = forbidden_B & ~ended_B if same_step else forbidden_B
+            self._put_refusals(infos, refusals, shown_B)
         truncated_B = np.zeros(self.num_envs, bool)
         return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos | self._mask_info()
 
@@ -161,9 +162,11 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"actions have shape {tokens_B.shape} and dtype {tokens_B.dtype}; expected "
                 f"({self.num_envs},) integers"
             )
-        if tokens_B.min() < 0 or tokens_B.max() >= A:
-            wrong = int(tokens_B[(tokens_B < 0) | (tokens_B >= A)][0])
-            raise ValueError(f"action {wrong} is outside the {A} actions (0..{A - 1})")
+        wrong_B = (tokens_B < 0) | (tokens_B >= A)
+        if wrong_B.any():
+            raise ValueError(
+                f"action {tokens_B[wrong_B][0]} is outside the {A} actions (0..{A - 1})"
+            )
         return tokens_B.astype(np.int64)
 
     def _encode_prompts(
@@ -182,6 +185,8 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._masks is None:
             return np.zeros(self.num_envs, bool), {}
         forbidden_B = self._masks.forbids(tokens_B) & writing_B
+        if not forbidden_B.any():
+            return forbidden_B, {}
         refusals = {
             row: self._masks.refusal(int(tokens_B[row]), int(self._lengths_B[row]) + 1)
             for row in np.flatnonzero(forbidden_B).tolist()
@@ -220,7 +225,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> Infos:
         """Score the rows that ended; fills ``rewards_B`` and gives the infos."""
         tokens_ET = self._tokens_BT[rows_E]
-        sequences, scores = self.task.score(tokens_ET)
+        sequences, scores = self.task.score(tokens_ET, self._lengths_B[rows_E])
         rewards_B[rows_E] = scores.values_B.nan_to_num(nan=0.0).numpy()  # NaN where not ok
         info: Infos = {}
         self._put(info, "text", np.array(sequences.texts, object), ended_B)
@@ -236,9 +241,10 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._masks is not None:
             every_EA = np.ones((len(rows_E), self._masks.mask_BA.shape[1]), np.int8)
             self._put(info, "action_mask", every_EA, ended_B)
-            forbidden_B = np.isin(self._rows_B, list(refusals)) & ended_B
-            self._put_refusals(info, refusals, forbidden_B)
-        final_obs = np.full(self.num_envs, None, object)
+            if refusals:
+                forbidden_B = np.isin(self._rows_B, list(refusals)) & ended_B
+                self._put_refusals(info, refusals, forbidden_B)
+        final_obs = np.empty(self.num_envs, object)
         for row, tokens_T in zip(rows_E, tokens_ET, strict=True):
             final_obs[row] = tokens_T.copy()
         self._restart(ended_B)
@@ -251,8 +257,8 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _put(self, infos: Infos, key: str, values_E: np.ndarray, mask_B: np.ndarray) -> None:
         """Gymnasium's form: an array over all rows, and under ``_key`` which rows have the key."""
-        blank = None if values_E.dtype == object else 0
-        array = np.full((self.num_envs, *values_E.shape[1:]), blank, values_E.dtype)
+        make = np.empty if values_E.dtype == object else np.zeros  # empty objects are None
+        array = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
         array[mask_B] = values_E
         infos[key], infos[f"_{key}"] = array, mask_B.copy()
 

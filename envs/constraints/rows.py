@@ -21,7 +21,8 @@ class RowMasks:
         self.constraint = constraint
         self._begun: State = constraint.start(batch)
         self._state = self._begun
-        self._free_B = torch.zeros(batch, dtype=torch.bool)  # nothing is forbidden there
+        self._free_B = np.zeros(batch, bool)  # nothing is forbidden there
+        self._rows_B = np.arange(batch)
         self.mask_BA: np.ndarray = np.empty((batch, 0), bool)
         """bool (B, A): what may be written next; anything, after the end."""
 
@@ -35,24 +36,23 @@ class RowMasks:
             torch.where(which_B.view(-1, *[1] * (old.ndim - 1)), begun, old)
             for begun, old in zip(new, self._state, strict=True)
         )
-        self._free_B = self._free_B & ~which_B
+        self._free_B[rows_B] = False
 
     def forbids(self, tokens_B: np.ndarray) -> np.ndarray:
         """Which of these tokens may not be written, bool (B,)."""
-        refused_B: np.ndarray = ~self.mask_BA[np.arange(len(tokens_B)), tokens_B]
+        refused_B: np.ndarray = ~self.mask_BA[self._rows_B, tokens_B]
         return refused_B
 
     def advance(self, tokens_B: np.ndarray, free_B: np.ndarray) -> None:
         """Read a token in each row that is not free; rows in ``free_B`` are free from now on."""
-        self._free_B = self._free_B | torch.from_numpy(free_B)
-        pad = self.constraint.vocabulary.pad
-        read_B = torch.from_numpy(tokens_B).long().masked_fill(self._free_B, pad)
-        self._state = self.constraint.advance(self._state, read_B)
+        self._free_B |= free_B
+        read_B = np.where(self._free_B, self.constraint.vocabulary.pad, tokens_B)
+        self._state = self.constraint.advance(self._state, torch.from_numpy(read_B))
 
     def refresh(self) -> None:
         """Work ``mask_BA`` out, once a step."""
-        mask_BA = self.constraint.actions(self._state, self._free_B)
-        self.mask_BA = mask_BA.numpy()
+        free_B = torch.from_numpy(self._free_B) if self._free_B.any() else None
+        self.mask_BA = self.constraint.actions(self._state, free_B).numpy()
 
     def refusal(self, token: int, position: int) -> str:
         """What is said of a forbidden action."""
