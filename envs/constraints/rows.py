@@ -23,8 +23,9 @@ class RowMasks:
         self._state = self._begun
         self._free_B = np.zeros(batch, bool)  # nothing is forbidden there
         self._rows_B = np.arange(batch)
-        self.mask_BA: np.ndarray = np.empty((batch, 0), bool)
+        self.mask_BA: np.ndarray
         """bool (B, A): what may be written next; anything, after the end."""
+        self.refresh()
 
     def restart(self, rows_B: np.ndarray, prefixes_BT: np.ndarray | None = None) -> None:
         """Begin rows anew, empty or after a prefix (``pad`` after it)."""
