@@ -162,12 +162,13 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"actions have shape {tokens_B.shape} and dtype {tokens_B.dtype}; expected "
                 f"({self.num_envs},) integers"
             )
-        wrong_B = (tokens_B < 0) | (tokens_B >= A)
+        tokens_B = tokens_B.astype(np.int64)
+        wrong_B = tokens_B.view(np.uint64) >= A  # negative ones are large then
         if wrong_B.any():
             raise ValueError(
                 f"action {tokens_B[wrong_B][0]} is outside the {A} actions (0..{A - 1})"
             )
-        return tokens_B.astype(np.int64)
+        return tokens_B
 
     def _encode_prompts(
         self, options: dict[str, Any], prompts: list[Any] | tuple[Any, ...], mask_B: np.ndarray
@@ -206,7 +207,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _mask_info(self) -> Infos:
         if self._masks is None:
             return {}
-        mask_BA = self._masks.mask_BA.astype(np.int8)
+        mask_BA = self._masks.mask_BA.view(np.int8).copy()
         return {"action_mask": mask_BA, "_action_mask": np.ones(self.num_envs, bool)}
 
     def _restart(self, mask_B: np.ndarray) -> None:
@@ -226,7 +227,8 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Score the rows that ended; fills ``rewards_B`` and gives the infos."""
         tokens_ET = self._tokens_BT[rows_E]
         sequences, scores = self.task.score(tokens_ET, self._lengths_B[rows_E])
-        rewards_B[rows_E] = scores.values_B.nan_to_num(nan=0.0).numpy()  # NaN where not ok
+        ok_E = scores.ok_B.numpy()
+        rewards_B[rows_E] = np.where(ok_E, scores.values_B.numpy(), 0.0)  # NaN where not ok
         info: Infos = {}
         self._put(info, "text", np.array(sequences.texts, object), ended_B)
         self._put(info, "tokens", tokens_ET, ended_B)
@@ -234,13 +236,14 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         for name, part_E in scores.parts.items():
             self._put(parts, name, part_E.numpy().astype(float), ended_B)
         info["reward_parts"], info["_reward_parts"] = parts, ended_B.copy()
-        self._put(info, "reward_failed", ~scores.ok_B.numpy(), ended_B)
+        self._put(info, "reward_failed", ~ok_E, ended_B)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             self._ended_B |= ended_B
             return info
         if self._masks is not None:
-            every_EA = np.ones((len(rows_E), self._masks.mask_BA.shape[1]), np.int8)
-            self._put(info, "action_mask", every_EA, ended_B)
+            free_BA = np.zeros(self._masks.mask_BA.shape, np.int8)
+            free_BA[rows_E] = 1  # after the end
+            info["action_mask"], info["_action_mask"] = free_BA, ended_B.copy()
             if refusals:
                 forbidden_B = np.isin(self._rows_B, list(refusals)) & ended_B
                 self._put_refusals(info, refusals, forbidden_B)

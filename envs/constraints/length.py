@@ -31,7 +31,9 @@ class MinimumLength(IncrementalConstraint):
                 f"{self} cannot be met: tokens should be from 0 to max_length, {self.max_length}"
             )
         A, eos = self.vocabulary.num_actions, self.vocabulary.eos
-        self._others_A = torch.arange(A, device=self.device) != (A if eos is None else eos)
+        written_T1 = torch.arange(self.max_length + 1, device=self.device)[:, None]
+        others_A = torch.arange(A, device=self.device) != (A if eos is None else eos)
+        self._allowed_TA = (written_T1 >= self.tokens) | others_A
 
     def start(self, batch: int) -> State:
         """How many tokens were written: (B,)."""
@@ -43,4 +45,4 @@ class MinimumLength(IncrementalConstraint):
 
     def allowed(self, state: State) -> Tensor:
         """All but the end token, and that too once there are enough."""
-        return (state[0] >= self.tokens)[:, None] | self._others_A
+        return self._allowed_TA[state[0]]
