@@ -404,6 +404,8 @@ class SequenceAgent(BaseAlgorithm):
         for name, part_B in scores.parts.items():
             self.logger.record(f"reward/{name}", float(part_B.nanmean()))
         self.logger.record("reward/failed", int((~scores.ok_B).sum()))
+        if self.constraint is not None:
+            self.logger.record("rollout/constraint_fallbacks", self.constraint.fallbacks)
         for name, value in made.metrics.items():
             self.logger.record(name, value)
         seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)

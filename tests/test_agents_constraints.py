@@ -252,6 +252,16 @@ def test_an_agent_learns_under_the_constraint_of_its_task() -> None:
     assert agent.constraint.fallbacks == 0
 
 
+def test_a_run_goes_on_where_a_constraint_leaves_nothing_and_counts_it() -> None:
+    # After F nothing but the end is syntax, and the end is too early.
+    constraint = MinimumLength(12) & SMILESSyntax()
+    agent = make_agent(constraint)
+    with pytest.warns(UserWarning, match="left no action in row .*: the end token is allowed"):
+        agent.learn(50)
+    assert agent.constraint is not None
+    assert agent.constraint.fallbacks == constraint.fallbacks > 0
+
+
 def test_the_gradient_is_of_what_was_drawn_from() -> None:
     # The entropy that a round logs is -log p of its tokens; sampling says what that was.
     agent = make_agent(SYNTAX)
