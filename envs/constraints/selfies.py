@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from .tokens import _SameEverywhere
+from .tokens import SameEverywhere
 
 
 @dataclass(eq=False)
-class SELFIES(_SameEverywhere):
+class SELFIES(SameEverywhere):
     """Allows everything: valid by construction."""
 
     def prepare(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import IncrementalConstraint, State
 
 
-class _SameEverywhere(IncrementalConstraint):
+class SameEverywhere(IncrementalConstraint):
     """A mask that does not depend on what was written."""
 
     _allowed_A: Tensor
@@ -30,7 +30,7 @@ class _SameEverywhere(IncrementalConstraint):
 
 
 @dataclass(eq=False)
-class AllowedTokens(_SameEverywhere):
+class AllowedTokens(SameEverywhere):
     """These tokens only, and the end token, if there is one.
 
     Args:
@@ -51,7 +51,7 @@ class AllowedTokens(_SameEverywhere):
 
 
 @dataclass(eq=False)
-class ForbiddenTokens(_SameEverywhere):
+class ForbiddenTokens(SameEverywhere):
     """All tokens but these; with ``"<eos>"`` among them every sequence has T tokens.
 
     Args:
