@@ -32,7 +32,7 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from ..envs import Sequences, Task, Vocabulary
+from ..envs import Constraint, Sequences, Task, Vocabulary
 from ..rewards import Scores, TrainableReward
 from .checkpoint import (
     CheckpointError,
@@ -404,6 +404,8 @@ class SequenceAgent(BaseAlgorithm):
         for name, part_B in scores.parts.items():
             self.logger.record(f"reward/{name}", float(part_B.nanmean()))
         self.logger.record("reward/failed", int((~scores.ok_B).sum()))
+        if self.constraint is not None:
+            self.logger.record("rollout/constraint_fallbacks", self.constraint.fallbacks)
         for name, value in made.metrics.items():
             self.logger.record(name, value)
         seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
@@ -422,6 +424,11 @@ class SequenceAgent(BaseAlgorithm):
         return bar
 
     # --- writing ----------------------------------------------------------------------------
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """Which tokens may come next, as the environment's task says; saved with neither."""
+        return None if self.task is None else self.task.constraint
 
     def sample(
         self,
@@ -449,6 +456,7 @@ class SequenceAgent(BaseAlgorithm):
             seed=seed,
             prompt=prompt,
             temperature=temperature,
+            constraint=self.constraint,
         )
 
     @torch.no_grad()
@@ -473,6 +481,12 @@ class SequenceAgent(BaseAlgorithm):
         length_B = length_B.clamp(max=tokens_BT.shape[1] - 1)
         logits_BTA = self.policy(tokens_BT[:, : int(length_B.max()) + 1])
         logits_BA = logits_BTA[torch.arange(len(tokens_BT)), length_B]
+        if self.constraint is not None:
+            bound = self.constraint.bound(self.policy.vocabulary, self.max_length, self.device)
+            written = bound.after(tokens_BT[:, : int(length_B.max())])
+            eos = self.policy.vocabulary.eos
+            ended_B = (tokens_BT == (-1 if eos is None else eos)).any(dim=1)
+            logits_BA = logits_BA.masked_fill(~bound.actions(written, ended_B), -torch.inf)
         if deterministic:
             action_B = logits_BA.argmax(dim=1)
         else:

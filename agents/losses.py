@@ -60,9 +60,10 @@ def kl_divergence(logits_BTA: Tensor, prior_logits_BTA: Tensor, mask_BT: Tensor)
 
     The pull to the prior of Jaques et al. (2017), "Sequence Tutor", as a penalty summed over all
     actions instead of the drawn one alone, which has less variance. No gradient flows through the
-    prior.
+    prior. Actions that a constraint hides (-inf in both) count for nothing.
     """
-    log_p_BTA = logits_BTA.log_softmax(dim=2)
-    log_q_BTA = prior_logits_BTA.detach().log_softmax(dim=2)
+    hidden_BTA = logits_BTA.isneginf()
+    log_p_BTA = logits_BTA.log_softmax(dim=2).masked_fill(hidden_BTA, 0.0)
+    log_q_BTA = prior_logits_BTA.detach().log_softmax(dim=2).masked_fill(hidden_BTA, 0.0)
     divergence_BT = (log_p_BTA.exp() * (log_p_BTA - log_q_BTA)).sum(dim=2)
     return divergence_BT[mask_BT].mean()

@@ -19,12 +19,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..envs import Sequences
+from ..envs import Constraint, Sequences
 from ..envs.categorical import sample_categorical
 from ..rewards import Scores
 from .counter_rng import Uniforms
 from .policies import Policy
-from .sampling import COMPACT_EVERY, complete
+from .sampling import COMPACT_EVERY, Masks, complete
 
 Scorer = Callable[[Sequences], Scores]
 Backend = Literal["reference", "tiled"]
@@ -60,6 +60,7 @@ def action_values(
     completions: int = 16,
     backend: Backend = "tiled",
     seed: int = 0,
+    constraint: Constraint | None = None,
     tile_rows: int = 512,
     compact_every: int = COMPACT_EVERY,
 ) -> Rollouts:
@@ -72,6 +73,7 @@ def action_values(
         completions: N.
         backend: ``"tiled"`` or ``"reference"``; the same tokens from both.
         seed: of the random numbers; the draw for (b, t, n, step) depends on nothing else.
+        constraint: which tokens may come next, in completions as in ``sequences``.
         tile_rows: the most rows completed at once (``tiled``); bounds memory.
         compact_every: steps between dropping rows that have ended (``tiled``).
 
@@ -94,6 +96,7 @@ def action_values(
         completions=completions,
         backend=backend,
         seed=seed,
+        constraint=constraint,
         tile_rows=tile_rows,
         compact_every=compact_every,
     ):
@@ -121,6 +124,7 @@ def tiles(
     completions: int,
     backend: Backend = "tiled",
     seed: int = 0,
+    constraint: Constraint | None = None,
     tile_rows: int = 512,
     compact_every: int = COMPACT_EVERY,
 ) -> Iterator[Tile]:
@@ -129,10 +133,13 @@ def tiles(
     Raises:
         ValueError: an unknown backend.
     """
+    if constraint is not None:
+        T = sequences.tokens_BT.shape[1]
+        constraint = constraint.bound(policy.vocabulary, T, policy.device)
     if backend == "reference":
-        return _reference(policy, sequences, completions, seed)
+        return _reference(policy, sequences, completions, seed, constraint)
     if backend == "tiled":
-        return _tiled(policy, sequences, completions, seed, tile_rows, compact_every)
+        return _tiled(policy, sequences, completions, seed, constraint, tile_rows, compact_every)
     raise ValueError(f"unknown backend {backend!r}; expected 'tiled' or 'reference'")
 
 
@@ -142,6 +149,7 @@ def _tiled(
     sequences: Sequences,
     completions: int,
     seed: int,
+    constraint: Constraint | None,
     tile_rows: int,
     compact_every: int,
 ) -> Iterator[Tile]:
@@ -150,9 +158,11 @@ def _tiled(
     n_N = torch.arange(completions, device=policy.device)
     state = policy.initial_state(B)
     last_B = tokens_BT.new_full((B,), policy.vocabulary.bos)
+    masks = None if constraint is None else Masks.after(constraint, tokens_BT[:, :0])
     for t in range(T - 1):
         _, state = policy.step(last_B, state)
         last_B = tokens_BT[:, t]
+        masks = None if masks is None else masks.read(last_B)
         unfinished = (lengths_B - 1 > t).nonzero()[:, 0]
         if len(unfinished) == 0:
             return
@@ -168,13 +178,20 @@ def _tiled(
                 tuple(tensor[b_R] for tensor in state),
                 last_B[b_R],
                 Uniforms(seed, b_R, t + 1, n_R),
+                masks=None if masks is None else masks.select(b_R),
                 compact_every=compact_every,
             )
             yield Tile(t, b_R, n_R, tokens_RT, written)
 
 
 @torch.no_grad()
-def _reference(policy: Policy, sequences: Sequences, completions: int, seed: int) -> Iterator[Tile]:
+def _reference(
+    policy: Policy,
+    sequences: Sequences,
+    completions: int,
+    seed: int,
+    constraint: Constraint | None,
+) -> Iterator[Tile]:
     """For every completion, for every prefix: read it from its first token, then write on."""
     vocabulary = policy.vocabulary
     B, T = sequences.tokens_BT.shape
@@ -186,13 +203,21 @@ def _reference(policy: Policy, sequences: Sequences, completions: int, seed: int
             uniforms = Uniforms(seed, b_B, t + 1, torch.full_like(b_B, n))
             state = policy.initial_state(B)
             last_B = torch.full_like(b_B, vocabulary.bos)
+            masks = None if constraint is None else Masks.after(constraint, tokens_BT[:, : t + 1])
+            ended_B = sequences.lengths_B - 1 <= t
             for step in range(T):
                 logits_BA, state = policy.step(last_B, state)
                 if step <= t:
                     last_B = tokens_BT[:, step]
                     continue
+                if masks is not None:
+                    logits_BA = masks.hide(logits_BA, ended_B)
                 last_B = sample_categorical(logits_BA, uniforms.at(step, logits_BA.dtype))
                 tokens_BT[:, step] = last_B
+                if masks is not None:
+                    masks = masks.read(last_B.masked_fill(ended_B, vocabulary.pad))
+                    if vocabulary.eos is not None:
+                        ended_B = ended_B | (last_B == vocabulary.eos)
             unfinished = (sequences.lengths_B - 1 > t).nonzero()[:, 0]
             written = Sequences.from_tokens(tokens_BT[unfinished], vocabulary)
             n_R = torch.full_like(unfinished, n)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..envs import Sequences
+from ..envs import Constraint, Sequences
 from ..envs.categorical import sample_categorical
 from .counter_rng import Uniforms
 from .policies import Policy, State
@@ -29,6 +29,7 @@ def sample(
     seed: int = 0,
     prompt: str | None = None,
     temperature: float = 1.0,
+    constraint: Constraint | None = None,
     tile_rows: int = TILE_ROWS,
 ) -> Sequences:
     """Let a policy write ``batch`` sequences of at most ``max_length`` tokens.
@@ -40,14 +41,15 @@ def sample(
         seed: of the random numbers; sequence b depends on (seed, b) alone.
         prompt: a prefix that every sequence begins with.
         temperature: logits are divided by it; below 1 is sharper.
+        constraint: which tokens may come next; what it forbids is never drawn.
         tile_rows: how many are written at once; changes speed and memory, not the result.
 
     Returns:
         Sequences with ``log_probs_BT`` of what was drawn, 0 for the prompt, in nats, under the
-        distribution that was drawn from (the temperature included).
+        distribution that was drawn from (the temperature and the constraint included).
 
     Raises:
-        ValueError: a temperature of 0 or less, or a prompt that leaves no room.
+        ValueError: a temperature of 0 or less, or a prompt that leaves no room or is forbidden.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; expected more than 0")
@@ -56,6 +58,8 @@ def sample(
     tokens_BT = torch.full(shape, vocabulary.pad, dtype=torch.int64, device=policy.device)
     log_probs_BT = torch.zeros(shape, dtype=policy.dtype, device=policy.device)
     start = 0
+    if constraint is not None:
+        constraint = constraint.bound(vocabulary, max_length, policy.device)
     if prompt:
         prefix = vocabulary.encode([prompt], end=False).tokens_BT[0]
         start = len(prefix)
@@ -64,12 +68,15 @@ def sample(
                 f"the prompt {prompt!r} has {start} tokens and max_length is {max_length}; "
                 "shorten it, so that at least one token can be written"
             )
+        if constraint is not None:
+            constraint.check_prompt(prompt, prefix)
         tokens_BT[:, :start] = prefix.to(policy.device)
     for first in range(0, batch, tile_rows):
         rows = slice(first, first + tile_rows)
         b_R = torch.arange(first, min(first + tile_rows, batch), device=policy.device)
         uniforms = Uniforms(seed, b_R, 0, torch.zeros_like(b_R))
         state, last_R = read_prefix(policy, tokens_BT[rows, :start])
+        masks = None if constraint is None else Masks.after(constraint, tokens_BT[rows, :start])
         complete(
             policy,
             tokens_BT[rows],
@@ -78,10 +85,35 @@ def sample(
             last_R,
             uniforms,
             temperature=temperature,
+            masks=masks,
             log_probs_RT=log_probs_BT[rows],
         )
     sequences = Sequences.from_tokens(tokens_BT, vocabulary)
     return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary, log_probs_BT)
+
+
+class Masks:
+    """A constraint along R rows: bound, and its state, to be carried beside the policy's."""
+
+    def __init__(self, constraint: Constraint, state: State) -> None:
+        self._constraint, self._state = constraint, state
+
+    @classmethod
+    def after(cls, constraint: Constraint, prefixes_RT: Tensor) -> Masks:
+        """After these tokens; the constraint is bound."""
+        return cls(constraint, constraint.after(prefixes_RT))
+
+    def hide(self, logits_RA: Tensor, ended_R: Tensor) -> Tensor:
+        """The logits with -inf at what is forbidden; all of them in rows that have ended."""
+        return logits_RA.masked_fill(~self._constraint.actions(self._state, ended_R), -torch.inf)
+
+    def read(self, tokens_R: Tensor) -> Masks:
+        """After one more token in each row; ``pad`` leaves a row as it is."""
+        return Masks(self._constraint, self._constraint.advance(self._state, tokens_R))
+
+    def select(self, rows: Tensor) -> Masks:
+        """Those of these rows."""
+        return Masks(self._constraint, tuple(tensor[rows] for tensor in self._state))
 
 
 def read_prefix(policy: Policy, prefix_RT: Tensor) -> tuple[State, Tensor]:
@@ -104,6 +136,7 @@ def complete(
     uniforms: Uniforms,
     *,
     temperature: float = 1.0,
+    masks: Masks | None = None,
     compact_every: int | None = COMPACT_EVERY,
     log_probs_RT: Tensor | None = None,
 ) -> int:
@@ -117,6 +150,7 @@ def complete(
         last_R: the token before column ``start``.
         uniforms: of the rows.
         temperature: logits are divided by it.
+        masks: what may be written, after ``start`` tokens.
         compact_every: steps between looking for rows that have ended and dropping them; None
             never drops.
         log_probs_RT: filled in place with the log-probabilities of what is drawn, where given.
@@ -132,9 +166,13 @@ def complete(
         logits_RA, state = policy.step(last_R, state)
         if temperature != 1.0:
             logits_RA = logits_RA / temperature
+        if masks is not None:
+            logits_RA = masks.hide(logits_RA, ended_R)
         last_R = sample_categorical(logits_RA, uniforms.at(step, logits_RA.dtype))
         if eos is not None:
             last_R = last_R.masked_fill(ended_R, pad)
+        if masks is not None:
+            masks = masks.read(last_R)
         if log_probs_RT is not None:
             chosen_R = logits_RA.gather(1, last_R.clamp(max=pad - 2)[:, None])[:, 0]
             log_probs_R = (chosen_R - logits_RA.logsumexp(dim=1)).masked_fill(ended_R, 0.0)
@@ -152,6 +190,7 @@ def complete(
                 last_R, ended_R = last_R[here], ended_R[here]
                 state = tuple(tensor[here] for tensor in state)
                 uniforms = uniforms.select(here)
+                masks = None if masks is None else masks.select(here)
     return int((tokens_RT[:, start:] != pad).sum())
 
 

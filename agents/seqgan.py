@@ -191,7 +191,13 @@ class SeqGAN(SequenceAgent):
         """One update of each, on real sequences drawn anew and sequences written anew."""
         seed = self._seed_of(Purpose.DISCRIMINATOR, *counter)
         n = self.discriminator_batch_size
-        generated = sample(self.policy, n, max_length=self.max_length, seed=fold_in(seed, 0))
+        generated = sample(
+            self.policy,
+            n,
+            max_length=self.max_length,
+            seed=fold_in(seed, 0),
+            constraint=self.constraint,
+        )
         metrics: dict[str, float] = {}
         with seeded(fold_in(seed, 1)):
             rows = torch.randint(len(real), (n,))
@@ -214,6 +220,7 @@ class SeqGAN(SequenceAgent):
             self.batch_size,
             max_length=self.max_length,
             seed=self._seed_of(Purpose.TRAINING_SEQUENCES, self.rounds),
+            constraint=self.constraint,
         )
         q_BT, usable_BT, scores, metrics = self._value(sequences)
         metrics |= self._update_generator(sequences, q_BT, usable_BT)
@@ -256,6 +263,7 @@ class SeqGAN(SequenceAgent):
             reward,
             completions=self.completions,
             seed=self._seed_of(Purpose.COMPLETIONS, self.rounds),
+            constraint=self.constraint,
         )
 
     def _shape_terminal(self, sequences: Sequences, values_B: Tensor) -> Tensor:
@@ -281,7 +289,7 @@ class SeqGAN(SequenceAgent):
         mask_BT, advantages_BT, usable_BT = (
             table[:, :T] for table in (sequences.mask_BT, advantages_BT, usable_BT)
         )
-        logits_BTA = self.policy(tokens_BT)
+        logits_BTA = self._constrain(self.policy(tokens_BT), tokens_BT)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)
         loss = reinforce_loss(log_probs_BT, advantages_BT, usable_BT)
         metrics = {
@@ -291,12 +299,23 @@ class SeqGAN(SequenceAgent):
         }
         if self.prior is not None:
             with torch.no_grad():
-                prior_logits_BTA = self.prior(tokens_BT)
+                prior_logits_BTA = self._constrain(self.prior(tokens_BT), tokens_BT)
             divergence = kl_divergence(logits_BTA, prior_logits_BTA, mask_BT)
             metrics["train/kl_to_prior"] = float(divergence.detach())
             loss = loss + self.prior_coefficient * mask_BT.sum() / len(mask_BT) * divergence
         metrics["train/grad_norm"] = self._update_policy(loss)
         return metrics
+
+    def _constrain(self, logits_BTA: Tensor, tokens_BT: Tensor) -> Tensor:
+        """The logits with -inf at what the constraint forbade as these tokens were written.
+
+        The policy that wrote them is the constrained one, so its probabilities are those of the
+        gradient: what remains, renormalised.
+        """
+        if self.constraint is None:
+            return logits_BTA
+        bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
+        return logits_BTA.masked_fill(~bound.along(tokens_BT), -torch.inf)
 
     @torch.no_grad()
     def _update_rollout_policy(self) -> None:

@@ -1,5 +1,19 @@
 """Environments: what an episode is."""
 
+from .checking import check_vector_env
+from .constraints import (
+    SELFIES,
+    AllowedTokens,
+    BalancedBrackets,
+    Constraint,
+    EmptyMaskError,
+    ForbiddenTokens,
+    IncrementalConstraint,
+    MinimumLength,
+    NoRepeat,
+    SMILESSyntax,
+    Template,
+)
 from .data import DataError, read_lines
 from .registration import (
     make_task,
@@ -29,24 +43,36 @@ from .vector import TokenVectorEnv
 from .vocabulary import UnknownTokenError, Vocabulary
 
 __all__ = [
+    "AllowedTokens",
+    "BalancedBrackets",
+    "Constraint",
     "CopySource",
     "DataError",
     "DyckSource",
+    "EmptyMaskError",
     "Entropy",
+    "ForbiddenTokens",
     "GRUOracle",
     "HMMSource",
+    "IncrementalConstraint",
     "LSTMOracle",
     "MarkovMixtureSource",
     "MarkovSource",
+    "MinimumLength",
+    "NoRepeat",
+    "SELFIES",
+    "SMILESSyntax",
     "Sequences",
     "SourceLogProb",
     "StepSource",
     "Task",
+    "Template",
     "TokenEnv",
     "TokenVectorEnv",
     "TransformerOracle",
     "UnknownTokenError",
     "Vocabulary",
+    "check_vector_env",
     "make_task",
     "read_lines",
     "register_built_in_tasks",

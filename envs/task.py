@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..rewards import Reward, Scores
+from .constraints import Constraint
 from .sequences import Sequences
 from .vocabulary import Vocabulary
 
@@ -53,6 +54,8 @@ class Task:
     """T, the largest number of tokens of a sequence, the end token counted."""
     reward: Reward
     """What a finished sequence is worth."""
+    constraint: Constraint | None = None
+    """Which tokens may come next; everywhere that this task is written, by anyone."""
     load_data: Callable[[], Sequences] | None = None
     """Gives the real sequences to learn from, when they are first wanted."""
     domain: str = "text"
@@ -68,6 +71,14 @@ class Task:
         if self.max_length < 1:
             raise ValueError(f"max_length is {self.max_length}; expected at least 1")
         self.reward.prepare(self.vocabulary, self.max_length, "cpu")
+        if self.constraint is not None:
+            if not isinstance(self.constraint, Constraint):
+                raise TypeError(
+                    f"the constraint is {self.constraint!r}; expected a tokengym.envs.Constraint, "
+                    "of which a class of your own defines mask(tokens_BT, lengths_B)"
+                )
+            bound = self.constraint.bound(self.vocabulary, self.max_length)
+            object.__setattr__(self, "constraint", bound)
 
     @cached_property
     def data(self) -> Sequences | None:
@@ -85,16 +96,23 @@ class Task:
         """The token to write next: 0 .. A-1."""
         return gym.spaces.Discrete(self.vocabulary.num_actions)
 
-    def score(self, tokens_BT: np.ndarray) -> tuple[Sequences, Scores]:
-        """Score finished rows of tokens, padded to T."""
-        sequences = Sequences.from_tokens(torch.from_numpy(tokens_BT), self.vocabulary)
+    def score(
+        self, tokens_BT: np.ndarray, lengths_B: np.ndarray | None = None
+    ) -> tuple[Sequences, Scores]:
+        """Score finished rows of tokens, padded to T; their lengths are looked for if not given."""
+        tokens = torch.from_numpy(tokens_BT)
+        if lengths_B is None:
+            sequences = Sequences.from_tokens(tokens, self.vocabulary)
+        else:
+            sequences = Sequences(tokens, torch.from_numpy(lengths_B), self.vocabulary)
         return sequences, self.reward(sequences)
 
     def encode_prompt(self, prompt: str) -> np.ndarray:
         """The ids of a prefix to start from.
 
         Raises:
-            ValueError: an unknown token, or no room left for one more token.
+            ValueError: an unknown token, no room left for one more token, or a prompt that the
+                constraint forbids.
         """
         tokens: np.ndarray = self.vocabulary.encode([prompt], end=False).tokens_BT[0].numpy()
         if len(tokens) >= self.max_length:
@@ -102,6 +120,8 @@ class Task:
                 f"the prompt {prompt!r} has {len(tokens)} tokens and max_length is "
                 f"{self.max_length}; shorten it, so that at least one token can be written"
             )
+        if self.constraint is not None:
+            self.constraint.check_prompt(prompt, torch.from_numpy(tokens))
         return tokens
 
     def prompt_of(self, options: dict[str, object] | None) -> str | None:

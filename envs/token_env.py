@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
 
+from .constraints import RowMasks
 from .task import Task
 
 
@@ -32,6 +34,10 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
     ## Info
     At the end: ``text``; ``tokens``, int64 (T,) with padding; ``reward_parts``, each component's
     own value by name; ``reward_failed``. Before it: nothing.
+    Where the task has a constraint, always ``action_mask``, int8 (A,): 1 for what may be written
+    next (for anything, after the end); the method ``action_masks()`` gives it as bool. What is
+    written in spite of it is named in ``forbidden``, and from then on nothing is forbidden; with
+    ``on_forbidden="raise"`` it is an error instead.
 
     ## Options of reset
     ``{"prompt": text}`` starts from these tokens.
@@ -55,6 +61,7 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self.action_space = task.action_space
         self._tokens_T = np.full(task.max_length, task.vocabulary.pad, np.int64)
         self._length: int | None = None  # None when there is no episode to step
+        self._masks = None if task.constraint is None else RowMasks(task.constraint, 1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -66,14 +73,18 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._tokens_T.fill(self.task.vocabulary.pad)
         self._tokens_T[: len(start)] = start
         self._length = len(start)
-        return self._tokens_T.copy(), {}
+        if self._masks is not None:
+            self._masks.restart(np.ones(1, bool), start[None])
+            self._masks.refresh()
+        return self._tokens_T.copy(), self._mask_info()
 
     def step(self, action: SupportsIndex) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Write one token.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first ``reset`` or after the end.
-            ValueError: the action is no token.
+            ValueError: the action is no token, or one that the constraint forbids where its
+                ``on_forbidden`` is ``"raise"``.
         """
         if self._length is None:
             raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
@@ -83,16 +94,47 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
                 f"action {token} is outside the {self.task.vocabulary.num_actions} actions "
                 f"(0..{self.task.vocabulary.num_actions - 1})"
             )
+        ended = token == self.task.vocabulary.eos or self._length + 1 == self.task.max_length
+        info = self._constrain(token, self._length + 1, ended)
         self._tokens_T[self._length] = token
         self._length += 1
-        if token != self.task.vocabulary.eos and self._length < self.task.max_length:
-            return self._tokens_T.copy(), 0.0, False, False, {}
+        if not ended:
+            return self._tokens_T.copy(), 0.0, False, False, info
+        reward, final_info = self._finish(self._length)
         self._length = None
-        reward, info = self._finish()
-        return self._tokens_T.copy(), reward, True, False, info
+        return self._tokens_T.copy(), reward, True, False, final_info | info
 
-    def _finish(self) -> tuple[float, dict[str, Any]]:
-        sequences, scores = self.task.score(self._tokens_T[None].copy())
+    @property
+    def action_masks(self) -> Callable[[], np.ndarray]:
+        """A method without arguments: what may be written next, bool (A,).
+
+        Only where the task has a constraint: sb3-contrib asks whether the attribute exists.
+        """
+        if self._masks is None:
+            raise AttributeError("this task has no constraint, so there are no action_masks")
+        masks = self._masks
+        return lambda: masks.mask_BA[0].copy()
+
+    def _mask_info(self) -> dict[str, Any]:
+        return (
+            {} if self._masks is None else {"action_mask": self._masks.mask_BA[0].astype(np.int8)}
+        )
+
+    def _constrain(self, token: int, position: int, ended: bool) -> dict[str, Any]:
+        """Carry the masks along; what the info says of them."""
+        if self._masks is None:
+            return {}
+        tokens_1 = np.array([token])
+        forbidden = bool(self._masks.forbids(tokens_1)[0])
+        refusal = self._masks.refusal(token, position) if forbidden else None
+        if refusal and self._masks.constraint.on_forbidden == "raise":
+            raise ValueError(f"{refusal}; choose among those where info['action_mask'] is 1")
+        self._masks.advance(tokens_1, np.array([forbidden or ended]))
+        self._masks.refresh()
+        return self._mask_info() | ({"forbidden": refusal} if refusal else {})
+
+    def _finish(self, length: int) -> tuple[float, dict[str, Any]]:
+        sequences, scores = self.task.score(self._tokens_T[None].copy(), np.array([length]))
         failed = not bool(scores.ok_B[0])
         info = {
             "text": sequences.texts[0],

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ...rewards import RewardSpec
+from ..constraints import Constraint
 from ..task import Task
 from .base import StepSource
 from .gru import GRUOracle
@@ -27,6 +28,7 @@ def oracle(
     weights: str | None = None,
     data_size: int = 10_000,
     reward: RewardSpec | None = None,
+    constraint: Constraint | None = None,
 ) -> Task:
     """The task ``tokengym/Oracle-v0``: write tokens that a random network finds probable.
 
@@ -37,16 +39,19 @@ def oracle(
         weights: an ``.npz`` for ``LSTMOracle.from_npz``, instead of a random network.
         data_size: how many real sequences there are.
         reward: by default the mean log-probability under the source.
+        constraint: which tokens may come next.
 
     Raises:
         ValueError: an unknown source, a length below 1, or weights for another than the LSTM.
         DataError: the weights cannot be loaded.
     """
     if weights is None:
-        return source_task("Oracle", _random_oracle(source, length, seed), data_size, seed, reward)
-    if source != "lstm":
+        network = _random_oracle(source, length, seed)
+    elif source != "lstm":
         raise ValueError(f"weights are an LSTM's and source is {source!r}; leave one of them out")
-    return source_task("Oracle", LSTMOracle.from_npz(weights, length), data_size, seed, reward)
+    else:
+        network = LSTMOracle.from_npz(weights, length)
+    return source_task("Oracle", network, data_size, seed, reward, constraint)
 
 
 @lru_cache(maxsize=2)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from ...rewards import RewardSpec, make_reward
+from ..constraints import Constraint
 from ..task import Task
 from .base import SourceLogProb, StepSource
 
 
 def source_task(
-    name: str, source: StepSource, data_size: int, seed: int, reward: RewardSpec | None
+    name: str,
+    source: StepSource,
+    data_size: int,
+    seed: int,
+    reward: RewardSpec | None,
+    constraint: Constraint | None = None,
 ) -> Task:
     """The task of writing what a source finds probable.
 
@@ -18,6 +24,7 @@ def source_task(
         data_size: how many real sequences there are.
         seed: of the data.
         reward: by default the mean log-probability under the source.
+        constraint: which tokens may come next.
 
     Raises:
         ValueError: no data.
@@ -29,6 +36,7 @@ def source_task(
         vocabulary=source.vocabulary,
         max_length=source.length,
         reward=SourceLogProb(source) if reward is None else make_reward(reward),
+        constraint=constraint,
         load_data=lambda: source.sample(data_size, seed),
         source=source,
     )
