@@ -3,6 +3,7 @@
 from .data import DataError, read_lines
 from .oracle import LSTMOracle, OracleLogProb
 from .registration import (
+    make_sb3,
     make_task,
     register_built_in_tasks,
     register_task,
@@ -13,6 +14,7 @@ from .registration import (
 from .sequences import Sequences
 from .task import Task
 from .token_env import TokenEnv
+from .vec_env import TokenVecEnv
 from .vector import TokenVectorEnv
 from .vocabulary import UnknownTokenError, Vocabulary
 
@@ -23,9 +25,11 @@ __all__ = [
     "Sequences",
     "Task",
     "TokenEnv",
+    "TokenVecEnv",
     "TokenVectorEnv",
     "UnknownTokenError",
     "Vocabulary",
+    "make_sb3",
     "make_task",
     "read_lines",
     "register_built_in_tasks",

@@ -14,6 +14,7 @@ import gymnasium as gym
 
 from .task import Task
 from .token_env import TokenEnv
+from .vec_env import TokenVecEnv
 from .vector import TokenVectorEnv
 
 BUILT_IN_TASKS = {
@@ -98,6 +99,29 @@ def make_vector_env(
         autoreset_mode=autoreset_mode,
         render_mode=render_mode,
     )
+
+
+def make_sb3(
+    id: str, num_envs: int = 1, *, render_mode: str | None = None, **options: Any
+) -> TokenVecEnv:
+    """A registered task in the form of Stable-Baselines3, natively batched.
+
+        PPO("MlpPolicy", tokengym.make_sb3("tokengym/Molecules-v0", 64, reward="qed"))
+
+    Args:
+        id: a registered id.
+        num_envs: B, how many sequences are written at once.
+        render_mode: as for ``TokenVectorEnv``.
+        **options: the task's, as for ``gym.make``.
+
+    Raises:
+        ValueError: no such id, or no such option; the message has the nearest names.
+    """
+    if id not in registered_tasks():
+        raise unknown_task(id)
+    env = gym.make_vec(id, num_envs=num_envs, render_mode=render_mode, **options)
+    assert isinstance(env, TokenVectorEnv)
+    return TokenVecEnv(env)
 
 
 def _build(options: dict[str, Any]) -> Task:
