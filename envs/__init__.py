@@ -17,10 +17,13 @@ from .token_env import TokenEnv
 from .vec_env import TokenVecEnv
 from .vector import TokenVectorEnv
 from .vocabulary import UnknownTokenError, Vocabulary
+from .wrappers import IntermediateReward, LastToken, WithCondition
 
 __all__ = [
     "DataError",
+    "IntermediateReward",
     "LSTMOracle",
+    "LastToken",
     "OracleLogProb",
     "Sequences",
     "Task",
@@ -29,6 +32,7 @@ __all__ = [
     "TokenVectorEnv",
     "UnknownTokenError",
     "Vocabulary",
+    "WithCondition",
     "make_sb3",
     "make_task",
     "read_lines",

@@ -5,12 +5,15 @@
 
 from .agents import ORGAN, GRUPolicy, LSTMPolicy, Policy, SeqGAN, action_values, sample
 from .envs import (
+    IntermediateReward,
+    LastToken,
     Sequences,
     Task,
     TokenEnv,
     TokenVecEnv,
     TokenVectorEnv,
     Vocabulary,
+    WithCondition,
     make_sb3,
     make_task,
     register_built_in_tasks,
@@ -31,7 +34,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ORGAN",
     "GRUPolicy",
+    "IntermediateReward",
     "LSTMPolicy",
+    "LastToken",
     "Objective",
     "Policy",
     "Reward",
@@ -44,6 +49,7 @@ __all__ = [
     "TokenVectorEnv",
     "TrainableReward",
     "Vocabulary",
+    "WithCondition",
     "__version__",
     "action_values",
     "make_reward",
