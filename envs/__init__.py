@@ -3,6 +3,7 @@
 from .data import DataError, read_lines
 from .oracle import LSTMOracle, OracleLogProb
 from .registration import (
+    UnknownOptionError,
     make_sb3,
     make_task,
     register_built_in_tasks,
@@ -30,6 +31,7 @@ __all__ = [
     "TokenEnv",
     "TokenVecEnv",
     "TokenVectorEnv",
+    "UnknownOptionError",
     "UnknownTokenError",
     "Vocabulary",
     "WithCondition",

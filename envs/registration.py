@@ -23,6 +23,14 @@ BUILT_IN_TASKS = {
 }
 
 
+class UnknownOptionError(TypeError, ValueError):
+    """A task has no option of this name; the message has the nearest names.
+
+    A TypeError, as for any function, because libraries try keywords of their own and take them back
+    on it (TorchRL's ``GymEnv``); a ValueError, as other wrong options are.
+    """
+
+
 def register_task(id: str, factory: str | Callable[..., Task], **options: Any) -> None:
     """Register a task with Gymnasium, in the single and the vector form.
 
@@ -115,7 +123,8 @@ def make_sb3(
         **options: the task's, as for ``gym.make``.
 
     Raises:
-        ValueError: no such id, or no such option; the message has the nearest names.
+        ValueError: no such id; the message has the nearest names.
+        UnknownOptionError: no such option.
     """
     if id not in registered_tasks():
         raise unknown_task(id)
@@ -143,5 +152,8 @@ def _checked_call(factory: Callable[..., Task], options: dict[str, Any]) -> Task
         if known and name not in known:
             near = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"{factory.__name__} has no option {name!r}; {hint}")
+            raise UnknownOptionError(
+                f"{factory.__name__} has no option {name!r}; {hint} (unexpected keyword argument "
+                f"{name!r})"
+            )
     return factory(**options)
