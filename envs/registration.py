@@ -147,7 +147,7 @@ def _load_factory(factory: str | Callable[..., Task]) -> Callable[..., Task]:
 
 def _checked_call(factory: Callable[..., Task], options: dict[str, Any]) -> Task:
     """Call a factory, with an error that names the nearest option for one that does not exist."""
-    known = factory.__kwdefaults__ or {}
+    known = getattr(factory, "__kwdefaults__", None) or {}  # a partial has none
     for name in options:
         if known and name not in known:
             near = difflib.get_close_matches(name, known, n=2)

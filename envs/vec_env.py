@@ -5,7 +5,7 @@ form it wants. The episode's return and length are counted here, so no ``Monitor
 the answer to "is it wrapped in one" is yes.
 """
 
-# Shapes: B = num_envs sequences, T = max_length steps, A actions
+# Shapes: B = num_envs sequences, E of them ending in this step, T = max_length steps, A actions
 from __future__ import annotations
 
 import time
@@ -53,20 +53,20 @@ class TokenVecEnv(VecEnv):
         self.env = env
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.metadata = env.metadata
+        self._rows_B = np.arange(self.num_envs)
         self._started = time.time()
-        self._returns_B = np.zeros(self.num_envs)
-        self._steps_B = np.zeros(self.num_envs, np.int64)
+        self._step = 0
+        self._begun_B = np.zeros(self.num_envs, np.int64)  # the step before each row's first
 
     def reset(self) -> np.ndarray:
         """Begin new sequences; seeds and options are those of ``seed`` and ``set_options``."""
         names = {name for options in self._options for name in options}
         options = {name: [each.get(name) for each in self._options] for name in names}
         observations_BT, infos = self.env.reset(seed=self._seeds, options=options)
-        self.reset_infos = _row_infos(infos, self.num_envs)
+        self.reset_infos = _row_infos(infos, self._rows_B)
         self._reset_seeds()
         self._reset_options()
-        self._returns_B.fill(0.0)
-        self._steps_B.fill(0)
+        self._begun_B.fill(self._step)
         return observations_BT
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -76,38 +76,32 @@ class TokenVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Write one token in each row."""
         observations_BT, rewards_B, ended_B, _, infos = self.env.step(self._actions_B)
-        self._returns_B += rewards_B
-        self._steps_B += 1
+        self._step += 1
         final_obs = infos.pop("final_obs", None)
         final_infos = infos.pop("final_info", {})
-        row_infos = _row_infos(infos, self.num_envs)
+        row_infos = _row_infos(infos, self._rows_B)
         if final_obs is not None:
-            self._finish(np.flatnonzero(ended_B).tolist(), final_obs, final_infos, row_infos)
-        for info in row_infos:
-            info["TimeLimit.truncated"] = False
+            rows_E = np.flatnonzero(ended_B)
+            # Nothing is given before the end, so the last reward is the return.
+            ends = self._ends(rows_E, rewards_B[rows_E], final_obs[rows_E], final_infos)
+            for row, info in zip(rows_E.tolist(), ends, strict=True):
+                self.reset_infos[row], row_infos[row] = row_infos[row], info
         return observations_BT, rewards_B.astype(np.float32), ended_B, row_infos
 
-    def _finish(
-        self,
-        rows: list[int],
-        final_obs: np.ndarray,
-        final_infos: dict[str, Any],
-        row_infos: list[dict[str, Any]],
-    ) -> None:
-        """Put the ends of episodes into ``row_infos``; what stood there belongs to the next."""
-        ends = _row_infos(final_infos, self.num_envs)
+    def _ends(
+        self, rows_E: np.ndarray, returns_E: np.ndarray, final_E: np.ndarray, infos: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The last infos of sequences, for each of the rows that end."""
         seconds = round(time.time() - self._started, 6)
-        for row in rows:
-            self.reset_infos[row] = row_infos[row]
-            row_infos[row] = ends[row]
-            row_infos[row]["terminal_observation"] = final_obs[row]
-            row_infos[row]["episode"] = {
-                "r": round(float(self._returns_B[row]), 6),
-                "l": int(self._steps_B[row]),
-                "t": seconds,
-            }
-        self._returns_B[rows] = 0.0
-        self._steps_B[rows] = 0
+        lengths = (self._step - self._begun_B[rows_E]).tolist()
+        self._begun_B[rows_E] = self._step
+        ends = _row_infos(infos, rows_E)
+        returns = returns_E.round(6).tolist()
+        for info, final_T, total, length in zip(ends, final_E, returns, lengths, strict=True):
+            info["terminal_observation"] = final_T
+            info["episode"] = {"r": total, "l": length, "t": seconds}
+            info["TimeLimit.truncated"] = False
+        return ends
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -166,18 +160,30 @@ class TokenVecEnv(VecEnv):
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
-def _row_infos(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
+def _row_infos(infos: dict[str, Any], rows_E: np.ndarray) -> list[dict[str, Any]]:
     """Gymnasium's infos of arrays and masks as one dictionary of plain values a row."""
-    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    everywhere: dict[str, list[Any]] = {}
+    somewhere: list[tuple[str, list[Any], np.ndarray]] = []
     for key, values in infos.items():
         if key.startswith("_"):
             continue
-        mask_B = infos[f"_{key}"]
         if isinstance(values, dict):
-            nested = _row_infos(values, num_envs)
-            found = [nested[row] for row in np.flatnonzero(mask_B)]
+            column = _row_infos(values, rows_E)
         else:
-            found = values[mask_B].tolist() if values.ndim == 1 else list(values[mask_B])
-        for row, value in zip(np.flatnonzero(mask_B).tolist(), found, strict=True):
-            rows[row][key] = value
-    return rows
+            column = values[rows_E].tolist() if values.ndim == 1 else list(values[rows_E])
+        here_E = infos[f"_{key}"][rows_E]
+        if here_E.all():
+            everywhere[key] = column
+        else:
+            somewhere.append((key, column, here_E))
+    if not everywhere:
+        found: list[dict[str, Any]] = [{} for _ in range(len(rows_E))]
+    else:  # the usual case, and much faster than adding them one by one
+        found = [
+            dict(zip(everywhere, values, strict=True))
+            for values in zip(*everywhere.values(), strict=True)
+        ]
+    for key, column, here_E in somewhere:
+        for index in np.flatnonzero(here_E).tolist():
+            found[index][key] = column[index]
+    return found
