@@ -39,13 +39,19 @@ def make_vec_env(num_envs: int = 5, **options: Any) -> TokenVecEnv:
     return TokenVecEnv(TokenVectorEnv(make_task(), num_envs, **options))
 
 
-class NeverTwice(TokenVectorEnv):
+class NoFirstA(TokenVectorEnv):
     """A stand-in for a constraint: the first token of a row must not be ``a``."""
 
     def action_masks(self) -> np.ndarray:
         masks_BA = np.ones((self.num_envs, self.task.vocabulary.num_actions), bool)
         masks_BA[self._lengths_B == 0, 0] = False
         return masks_BA
+
+    def step(self, actions: np.ndarray) -> Any:
+        *results, infos = super().step(actions)
+        infos["action_mask"] = self.action_masks().astype(np.int8)
+        infos["_action_mask"] = np.ones(self.num_envs, bool)
+        return *results, infos
 
 
 def same(one: object, other: object) -> bool:
@@ -133,11 +139,14 @@ def test_an_attribute_is_set_for_all_rows_or_not_at_all() -> None:
 
 
 def test_masks_reach_maskable_agents() -> None:
-    env = TokenVecEnv(NeverTwice(make_task(), 3))
+    env = TokenVecEnv(NoFirstA(make_task(), 3))
     env.reset()
     assert is_masking_supported(env)
     assert get_action_masks(env).tolist() == [[False, True, True, True]] * 3
-    env.step(np.array([1, 1, VOCABULARY.eos]))
+    *_, infos = env.step(np.array([1, 1, VOCABULARY.eos]))
+    assert infos[1]["action_mask"].tolist() == [1, 1, 1, 1]
+    assert "action_mask" not in infos[2]  # it is of the sequence that began,
+    assert env.reset_infos[2]["action_mask"].tolist() == [0, 1, 1, 1]  # and stands with it
     assert get_action_masks(env)[:, 0].tolist() == [True, True, False]
     assert len(env.env_method("action_masks", indices=[1])) == 1
 
@@ -157,7 +166,7 @@ def test_prompts_come_through_set_options_once() -> None:
     assert VOCABULARY.decode(env.reset()) == ["", ""]
     env.set_options({"prompt": "ba"})
     assert VOCABULARY.decode(env.reset()) == ["ba", "ba"]
-    env.set_options({"promt": "ba"})
+    env.set_options({"prompts": "ba"})
     with pytest.raises(ValueError, match="unknown reset option"):
         env.reset()
 
