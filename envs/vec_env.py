@@ -77,6 +77,9 @@ class TokenVecEnv(VecEnv):
         """Write one token in each row."""
         observations_BT, rewards_B, ended_B, _, infos = self.env.step(self._actions_B)
         self._step += 1
+        if not infos:  # most steps of a task without a constraint
+            row_infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+            return observations_BT, rewards_B.astype(np.float32), ended_B, row_infos
         final_obs = infos.pop("final_obs", None)
         final_infos = infos.pop("final_info", {})
         row_infos = _row_infos(infos, self._rows_B)
@@ -162,8 +165,7 @@ class TokenVecEnv(VecEnv):
 
 def _row_infos(infos: dict[str, Any], rows_E: np.ndarray) -> list[dict[str, Any]]:
     """Gymnasium's infos of arrays and masks as one dictionary of plain values a row."""
-    everywhere: dict[str, list[Any]] = {}
-    somewhere: list[tuple[str, list[Any], np.ndarray]] = []
+    found: list[dict[str, Any]] = [{} for _ in range(len(rows_E))]
     for key, values in infos.items():
         if key.startswith("_"):
             continue
@@ -171,19 +173,8 @@ def _row_infos(infos: dict[str, Any], rows_E: np.ndarray) -> list[dict[str, Any]
             column = _row_infos(values, rows_E)
         else:
             column = values[rows_E].tolist() if values.ndim == 1 else list(values[rows_E])
-        here_E = infos[f"_{key}"][rows_E]
-        if here_E.all():
-            everywhere[key] = column
-        else:
-            somewhere.append((key, column, here_E))
-    if not everywhere:
-        found: list[dict[str, Any]] = [{} for _ in range(len(rows_E))]
-    else:  # the usual case, and much faster than adding them one by one
-        found = [
-            dict(zip(everywhere, values, strict=True))
-            for values in zip(*everywhere.values(), strict=True)
-        ]
-    for key, column, here_E in somewhere:
-        for index in np.flatnonzero(here_E).tolist():
-            found[index][key] = column[index]
+        here = infos[f"_{key}"][rows_E].tolist()
+        for info, value, known in zip(found, column, here, strict=True):
+            if known:
+                info[key] = value
     return found
