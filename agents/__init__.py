@@ -7,18 +7,22 @@ from .organ import ORGAN
 from .policies import GRUPolicy, LSTMPolicy, Policy
 from .rollouts import Rollouts, action_values
 from .sampling import sample
+from .sb3 import GeneratorPolicy, GRUExtractor, TransformerExtractor
 from .seqgan import SeqGAN
 
 __all__ = [
     "AGENTS",
     "ORGAN",
     "CheckpointError",
+    "GRUExtractor",
     "GRUPolicy",
+    "GeneratorPolicy",
     "LSTMPolicy",
     "Policy",
     "Rollouts",
     "SeqGAN",
     "SequenceAgent",
+    "TransformerExtractor",
     "action_values",
     "load_agent",
     "sample",

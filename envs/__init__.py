@@ -16,6 +16,8 @@ from .constraints import (
 )
 from .data import DataError, read_lines
 from .registration import (
+    UnknownOptionError,
+    make_sb3,
     make_task,
     register_built_in_tasks,
     register_task,
@@ -39,8 +41,10 @@ from .sources import (
 )
 from .task import Task
 from .token_env import TokenEnv
+from .vec_env import TokenVecEnv
 from .vector import TokenVectorEnv
 from .vocabulary import UnknownTokenError, Vocabulary
+from .wrappers import IntermediateReward, LastToken, WithCondition
 
 __all__ = [
     "AllowedTokens",
@@ -55,11 +59,14 @@ __all__ = [
     "GRUOracle",
     "HMMSource",
     "IncrementalConstraint",
+    "IntermediateReward",
     "LSTMOracle",
+    "LastToken",
     "MarkovMixtureSource",
     "MarkovSource",
     "MinimumLength",
     "NoRepeat",
+    "OracleLogProb",
     "SELFIES",
     "SMILESSyntax",
     "Sequences",
@@ -68,11 +75,15 @@ __all__ = [
     "Task",
     "Template",
     "TokenEnv",
+    "TokenVecEnv",
     "TokenVectorEnv",
     "TransformerOracle",
+    "UnknownOptionError",
     "UnknownTokenError",
     "Vocabulary",
+    "WithCondition",
     "check_vector_env",
+    "make_sb3",
     "make_task",
     "read_lines",
     "register_built_in_tasks",

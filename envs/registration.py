@@ -14,6 +14,7 @@ import gymnasium as gym
 
 from .task import Task
 from .token_env import TokenEnv
+from .vec_env import TokenVecEnv
 from .vector import TokenVectorEnv
 
 BUILT_IN_TASKS = {
@@ -27,6 +28,14 @@ BUILT_IN_TASKS = {
     "tokengym/Dyck-v0": "tokengym.envs.sources.dyck:dyck",
     "tokengym/Copy-v0": "tokengym.envs.sources.copy:copy",
 }
+
+
+class UnknownOptionError(TypeError, ValueError):
+    """A task has no option of this name; the message has the nearest names.
+
+    A TypeError, as for any function, because libraries try keywords of their own and take them back
+    on it (TorchRL's ``GymEnv``); a ValueError, as other wrong options are.
+    """
 
 
 def register_task(id: str, factory: str | Callable[..., Task], **options: Any) -> None:
@@ -107,6 +116,30 @@ def make_vector_env(
     )
 
 
+def make_sb3(
+    id: str, num_envs: int = 1, *, render_mode: str | None = None, **options: Any
+) -> TokenVecEnv:
+    """A registered task in the form of Stable-Baselines3, natively batched.
+
+        PPO("MlpPolicy", tokengym.make_sb3("tokengym/Molecules-v0", 64, reward="qed"))
+
+    Args:
+        id: a registered id.
+        num_envs: B, how many sequences are written at once.
+        render_mode: as for ``TokenVectorEnv``.
+        **options: the task's, as for ``gym.make``.
+
+    Raises:
+        ValueError: no such id; the message has the nearest names.
+        UnknownOptionError: no such option.
+    """
+    if id not in registered_tasks():
+        raise unknown_task(id)
+    env = gym.make_vec(id, num_envs=num_envs, render_mode=render_mode, **options)
+    assert isinstance(env, TokenVectorEnv)
+    return TokenVecEnv(env)
+
+
 def _build(options: dict[str, Any]) -> Task:
     return _checked_call(_load_factory(options.pop("task")), options)
 
@@ -126,5 +159,8 @@ def _checked_call(factory: Callable[..., Task], options: dict[str, Any]) -> Task
         if known and name not in known:
             near = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"{factory.__name__} has no option {name!r}; {hint}")
+            raise UnknownOptionError(
+                f"{factory.__name__} has no option {name!r}; {hint} (unexpected keyword argument "
+                f"{name!r})"
+            )
     return factory(**options)
