@@ -11,13 +11,13 @@ demo: .venv/demo
 	$(BIN)/tokengym train examples/organ_molecules.yaml --run runs/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell envs rewards agents train tests docs examples benchmarks *.md
+	$(BIN)/codespell
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -47,6 +47,7 @@ from .vocabulary import UnknownTokenError, Vocabulary
 from .wrappers import IntermediateReward, LastToken, WithCondition
 
 __all__ = [
+    "SELFIES",
     "AllowedTokens",
     "BalancedBrackets",
     "Constraint",
@@ -66,8 +67,6 @@ __all__ = [
     "MarkovSource",
     "MinimumLength",
     "NoRepeat",
-    "OracleLogProb",
-    "SELFIES",
     "SMILESSyntax",
     "Sequences",
     "SourceLogProb",

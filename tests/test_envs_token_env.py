@@ -154,12 +154,14 @@ def test_vector_form_equals_the_single_one_step_for_step(
         np.testing.assert_array_equal(observations, np.stack(expected))
         if mode is AutoresetMode.DISABLED and ended.any():
             observations, _ = envs.reset(options={"reset_mask": ended})
-            for b in np.flatnonzero(ended):
+            for b in np.flatnonzero(ended).tolist():
                 expected[b] = singles[b].reset()[0]
             np.testing.assert_array_equal(observations, np.stack(expected))
         actions = rng.integers(0, 3, B)
         observations, rewards, terminated, truncated, infos = envs.step(actions)
         assert not truncated.any()
+        reward: float
+        info: dict[str, Any]
         for b, single in enumerate(singles):
             if mode is AutoresetMode.NEXT_STEP and ended[b]:
                 expected[b], (reward, end, info) = single.reset()[0], (0.0, False, {})

@@ -7,6 +7,7 @@ in a traceback.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import inspect
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from rich.console import Console
 from rich.table import Table
 
@@ -63,8 +64,15 @@ Write discrete sequences (molecules, melodies, sentences) and learn to write wha
 """
 
 
+class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Jsonargparse's help, with descriptions as they are written."""
+
+
 class Parser(ArgumentParser):
     """A parser whose errors are short and name what was probably meant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, the nearest option, and where the help is; exit with 2."""
@@ -110,7 +118,7 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     commands: dict[str, Command] = {}
 
     def add(name: str, run: Command, help: str) -> Parser:
-        made = Parser(description=run.__doc__)
+        made = Parser(description=inspect.cleandoc(run.__doc__ or ""))
         commands[name] = run
         subcommands.add_subcommand(name, made, help=help)
         return made

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -76,8 +77,8 @@ def figures_as_json(figures: Figures) -> dict[str, float | None]:
 def print_figures(rows: Summary, console: Console) -> None:
     """A table: a row for each set of samples, a column for each figure with its standard error."""
     names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
-    table = Table(title=None)
-    table.add_column("")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for label, row in rows.items():
@@ -88,4 +89,4 @@ def print_figures(rows: Summary, console: Console) -> None:
 def _cell(value: float | None, error: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+    return f"{value:.3f}" if error is None else f"{value:.3f}±{error:.3f}"

@@ -115,8 +115,9 @@ class ConvDiscriminator(TrainableReward):
 
     def update(self, real: Sequences, generated: Sequences) -> dict[str, float]:
         """One step on the binary cross-entropy, real sequences labelled 1, generated ones 0."""
+        batches = [self._read(batch) for batch in (real, generated)]
         self.network.train()
-        real_B, generated_B = (self.network(self._read(batch)) for batch in (real, generated))
+        real_B, generated_B = (self.network(tokens_BT) for tokens_BT in batches)
         loss = 0.5 * (F.softplus(-real_B).mean() + F.softplus(generated_B).mean())
         output = self.network.output
         penalty = 0.5 * self.l2 * (output.weight.square().sum() + output.bias.square().sum())

@@ -1,0 +1,285 @@
+"""The agents: they learn, are deterministic, go on as if never stopped, and say what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+from safetensors.torch import save_file
+from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
+from tokengym.envs import Task, TokenEnv, Vocabulary
+from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward
+
+TARGET = "abca"
+
+
+def likeness(texts: list[str]) -> list[float]:
+    """The share of places that are as in the target: optimum 1, random tokens 1/3."""
+    return [sum(a == b for a, b in zip(text, TARGET, strict=False)) / len(TARGET) for text in texts]
+
+
+def task_with(reward: Reward) -> Task:
+    vocabulary = Vocabulary.from_tokens(["a", "b", "c"], "characters", eos=False)
+    data = vocabulary.encode(["abca", "abcb", "cbca", "abba"] * 8)
+    return Task(
+        name="Target",
+        vocabulary=vocabulary,
+        max_length=len(TARGET),
+        reward=reward,
+        load_data=lambda: data,
+    )
+
+
+def discriminator() -> ConvDiscriminator:
+    return ConvDiscriminator(embedding=4, widths=(1, 2), filters=(4, 4), learning_rate=1e-3)
+
+
+def make(kind: type[SequenceAgent] = ORGAN, seed: int = 1, **options: Any) -> Any:
+    reward = options.pop("reward", None)
+    if reward is None:
+        reward = 0.5 * discriminator() + 0.5 * FunctionObjective(likeness)
+    defaults: dict[str, Any] = {
+        "batch_size": 8,
+        "completions": 2,
+        "discriminator_steps": 1,
+        "policy_kwargs": {"hidden": 12, "embedding": 6},
+    }
+    return kind("GRU", TokenEnv(task_with(reward)), seed=seed, **(defaults | options))
+
+
+def weights(agent: SequenceAgent) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in agent.policy.parameters()])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_learns_a_task_with_a_known_optimum(seed: int) -> None:
+    agent = make(
+        seed=seed,
+        reward=FunctionObjective(likeness),
+        batch_size=64,
+        learning_rate=0.02,
+        repetition_penalty=False,
+    )
+
+    def mean_return() -> float:
+        texts = agent.sample(500, seed=9).texts
+        return sum(likeness(texts)) / len(texts)
+
+    random, optimum = 1 / 3, 1.0
+    assert abs(mean_return() - random) < 0.2
+    agent.learn(25_000)
+    assert mean_return() > 0.9 * optimum
+
+
+def test_seqgan_learns_from_its_discriminator() -> None:
+    agent = make(SeqGAN, reward=discriminator(), batch_size=16)
+    agent.pretrain(epochs=2, discriminator_steps=5)
+    before = weights(agent)
+    agent.learn(200)
+    assert not torch.equal(before, weights(agent))
+    assert agent.task.reward.updates > 5
+    with pytest.raises(ValueError, match=r"reward=ConvDiscriminator\(\), or use ORGAN"):
+        make(SeqGAN, reward=FunctionObjective(likeness))
+
+
+def test_pretraining_approaches_the_data() -> None:
+    agent = make()
+    agent.pretrain(epochs=60, batch_size=8, learning_rate=0.02, discriminator_steps=0)
+    texts = agent.sample(200, seed=0).texts
+    share = sum(text in ("abca", "abcb", "cbca", "abba") for text in texts) / len(texts)
+    assert share > 0.8  # of uniformly random texts it is 4 / 81
+
+
+def test_a_constant_reward_changes_nothing_at_all() -> None:
+    agent = make(
+        reward=FunctionObjective(lambda texts: [0.1] * len(texts)), repetition_penalty=False
+    )
+    before = weights(agent)
+    agent.learn(300)
+    assert torch.equal(before, weights(agent))
+    rolled = FunctionObjective(lambda texts: [0.1] * len(texts), credit="rollouts")
+    agent = make(reward=rolled)
+    before = weights(agent)
+    agent.learn(300)
+    assert torch.equal(before, weights(agent))
+
+
+def test_the_rollout_policy_is_the_convex_mix_that_it_says() -> None:
+    agent = make(rollout_update=0.2)
+    agent._before_learning()
+    old = [p.clone() for p in agent.rollout_policy.parameters()]
+    agent.learn(8 * len(TARGET))  # one round
+    mixed = zip(agent.rollout_policy.parameters(), old, agent.policy.parameters(), strict=True)
+    moved = 0.0
+    for delayed, before, now in mixed:
+        torch.testing.assert_close(delayed, 0.8 * before + 0.2 * now.detach())
+        moved += float((delayed - before).abs().sum())
+    assert moved > 0
+
+
+def test_one_seed_one_result() -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        agent = make(seed=seed, prior_coefficient=0.1, rollout_update=0.5)
+        agent.pretrain(epochs=1, discriminator_steps=2)
+        agent.learn(200)
+        runs.append(weights(agent))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("stop_at", [3, 9, 14])
+def test_a_stopped_pretraining_goes_on_to_the_bit(stop_at: int, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 4, "discriminator_steps": 4}
+    whole = make()
+    whole.pretrain(**options)
+    stopped = make()
+    steps = iter(range(1, 1000))
+    stopped.pretrain(callback=lambda _: next(steps) < stop_at, **options)
+    stopped.save(tmp_path / "stopped")
+    env = TokenEnv(task_with(0.5 * discriminator() + 0.5 * FunctionObjective(likeness)))
+    resumed = ORGAN.load(tmp_path / "stopped", env)
+    resumed.pretrain(reset=False, **options)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert resumed.pretraining == whole.pretraining
+    for agent in (whole, resumed):
+        agent.learn(150)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_saved_and_resumed_equals_never_stopped(tmp_path: Path) -> None:
+    options = {"prior_coefficient": 0.1, "rollout_update": 0.5}
+    whole = make(**options)
+    whole.learn(400)
+    first = make(**options)
+    first.learn(200)
+    first.save(tmp_path / "half")
+    env = TokenEnv(task_with(0.5 * discriminator() + 0.5 * FunctionObjective(likeness)))
+    second = ORGAN.load(tmp_path / "half", env)
+    second.learn(400 - second.num_timesteps, reset_num_timesteps=False)
+    assert torch.equal(weights(whole), weights(second))
+    assert whole.num_timesteps == second.num_timesteps
+    assert whole.sample(5, seed=1).texts == second.sample(5, seed=1).texts
+    assert whole.sample(5).texts == second.sample(5).texts
+
+
+def test_loaded_without_an_environment_it_writes_and_saves_all(tmp_path: Path) -> None:
+    agent = make()
+    agent.pretrain(epochs=1, discriminator_steps=2)
+    agent.save(tmp_path / "agent.zip")  # as Stable-Baselines3's callbacks name it
+    assert (tmp_path / "agent.safetensors").exists()
+    loaded = load_agent(tmp_path / "agent")
+    assert loaded.sample(9, seed=3).texts == agent.sample(9, seed=3).texts
+    with pytest.raises(ValueError, match="call set_env first"):
+        loaded.learn(10)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "agent.safetensors"
+    ).read_bytes()
+
+
+def test_native_to_stable_baselines3(tmp_path: Path) -> None:
+    agent = make()
+    mean, _ = evaluate_policy(agent, agent.get_env(), n_eval_episodes=5, deterministic=False)
+    assert 0 <= mean <= 1
+    agent.learn(200, callback=CheckpointCallback(20, str(tmp_path)))
+    assert list(tmp_path.glob("*.safetensors"))
+    assert agent.num_timesteps >= 200
+    observation, _ = agent.env.envs[0].reset()
+    assert agent.env.action_space.contains(agent.predict(observation, deterministic=True)[0])
+
+
+def test_a_broken_objective_leaves_the_agent_as_it_was() -> None:
+    calls = iter(range(100))
+
+    def breaks(texts: list[str]) -> list[float]:
+        if next(calls) == 3:
+            raise RuntimeError("the lab is closed")
+        return [float(len(set(text))) for text in texts]
+
+    agent = make(reward=FunctionObjective(breaks, memo=False), batch_size=8)
+    snapshots = []
+    with pytest.raises(ObjectiveError, match="objective 'breaks' raised RuntimeError: the lab"):
+        agent.learn(1000, callback=lambda *_: snapshots.append(weights(agent)) or True)
+    assert torch.equal(weights(agent), snapshots[-1])
+    assert agent.rounds == 3
+
+
+def test_a_round_that_cannot_be_scored_changes_nothing() -> None:
+    agent = make(reward=FunctionObjective(lambda texts: [None] * len(texts)))
+    before = weights(agent)
+    with pytest.warns(UserWarning, match="no sequence of this round could be scored"):
+        agent.learn(1)
+    assert torch.equal(before, weights(agent))
+
+
+def test_mistakes_are_named() -> None:
+    for options, message in [
+        ({"baseline": "mean"}, "baseline is 'mean'"),
+        ({"rollout_update": 0.0}, "rollout_update is 0"),
+        ({"batch_size": 1}, "batch_size is 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            make(**options)
+    with pytest.raises(ValueError, match="unknown policy 'GRUU'; did you mean 'GRU'"):
+        ORGAN("GRUU", TokenEnv(task_with(FunctionObjective(likeness))))
+    with pytest.raises(ValueError, match="has no task"):
+        ORGAN("GRU", gym.make("CartPole-v1"))
+
+
+def test_damaged_checkpoints(tmp_path: Path) -> None:
+    agent = make()
+    agent.save(tmp_path / "good")
+    good = (tmp_path / "good.safetensors").read_bytes()
+    damaged = {
+        "missing": None,
+        "empty": b"",
+        "cut": good[: len(good) // 2],
+        "pickle": b"cos\nsystem\n(S'true'\ntR.",
+        "flipped": good[:-1] + bytes([good[-1] ^ 1]),
+    }
+    for name, content in damaged.items():
+        path = tmp_path / f"{name}.safetensors"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"{name}.safetensors"):
+            ORGAN.load(path)
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="no tokengym checkpoint"):
+        ORGAN.load(tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"holds a ORGAN, not a SeqGAN; load it with ORGAN"):
+        SeqGAN.load(tmp_path / "good")
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make()
+    agent.save(tmp_path / "a")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    agent.learn(50)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        agent.save(tmp_path / "a")
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_every_hyperparameter_is_saved(tmp_path: Path) -> None:
+    agent = make(learning_rate=0.003, batch_size=5, repetition_penalty=False)
+    options = agent._options()
+    json.dumps(options)
+    agent.save(tmp_path / "a")
+    loaded = ORGAN.load(tmp_path / "a")
+    assert loaded._options() == options
+    assert (loaded.batch_size, loaded.repetition_penalty) == (5, False)

@@ -1,0 +1,244 @@
+"""Rewards: values stay with their sequences, failure is never a value, names are found."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import tokengym
+import torch
+from tokengym.envs import Sequences, Vocabulary, make_task
+from tokengym.rewards import (
+    ConvDiscriminator,
+    FunctionObjective,
+    ObjectiveError,
+    RepetitionPenalty,
+    Reward,
+    UnknownRewardError,
+    make_reward,
+    objective,
+)
+from tokengym.rewards.molecules import QED, LogP, SyntheticAccessibility, Valid, canonical_smiles
+
+MOLECULES = ["CCO", "c1ccccc1", "C(", "CC(=O)Oc1ccccc1C(=O)O", "", "OCC", "CCN(CC)CC", "xx"]
+
+
+@pytest.fixture
+def molecules() -> Sequences:
+    return Vocabulary.from_corpus(MOLECULES, "smiles").encode(MOLECULES)
+
+
+def small_discriminator() -> ConvDiscriminator:
+    return ConvDiscriminator(embedding=8, widths=(1, 2, 3, 5), filters=(6, 6, 6, 6))
+
+
+@objective
+def length(texts: list[str]) -> list[float]:
+    """The length of a text."""
+    return [float(len(text)) for text in texts]
+
+
+@objective(per_sequence=True, name="starts")
+def starts_with_c(text: str) -> float | None:
+    return None if text == "" else float(text[0] == "C")
+
+
+def test_both_forms_of_the_decorator(molecules: Sequences) -> None:
+    assert length(molecules).values_B.tolist() == [len(text) for text in MOLECULES]
+    scores = starts_with_c(molecules)
+    assert scores.ok_B.tolist() == [text != "" for text in MOLECULES]
+    assert math.isnan(scores.values_B[4])
+    assert scores.parts["starts"][0] == 1.0
+
+
+def test_operators(molecules: Sequences) -> None:
+    reward = 0.5 * length + 2 * starts_with_c * length
+    scores = reward(molecules)
+    by_hand = [0.5 * len(t) + 2 * (t[0] == "C") * len(t) if t else math.nan for t in MOLECULES]
+    torch.testing.assert_close(scores.values_B, torch.tensor(by_hand), equal_nan=True)
+    assert [weight for weight, _ in reward.terms()] == [0.5, 2]
+    assert set(scores.parts) == {"length", "starts", "length#2"}
+    assert {component.name for component in reward.components()} == {"length", "starts"}
+    assert sum([length, starts_with_c]).name == "length + starts"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [QED, Valid, LogP, SyntheticAccessibility, small_discriminator, lambda: length],
+    ids=["qed", "valid", "logp", "sa", "discriminator", "function"],
+)
+def test_shuffled_sequences_find_their_rewards_again(make: Any, molecules: Sequences) -> None:
+    reward: Reward = make()
+    before = reward(molecules).values_B
+    order = torch.tensor([5, 2, 7, 0, 3, 1, 6, 4])
+    torch.testing.assert_close(reward(molecules[order]).values_B, before[order])
+    torch.testing.assert_close(make()(molecules[order]).values_B, before[order])
+
+
+def test_known_molecules() -> None:
+    assert QED().score_texts(["CC(=O)Oc1ccccc1C(=O)O"])[0] == pytest.approx(0.5501, abs=1e-3)
+    assert LogP(-1.0, 1.0).score_texts(["CCO"])[0] == pytest.approx((-0.0014 + 1) / 2, abs=1e-3)
+    assert Valid().score_texts(["CCO", "C(", ""]) == [1.0, 0.0, 0.0]
+    assert SyntheticAccessibility().score_texts(["CCO"]) == [pytest.approx(0.862, abs=0.01)]
+    for reward in (QED(), LogP(), SyntheticAccessibility()):
+        assert reward.score_texts(["C(", ""]) == [0.0, 0.0]  # no molecule: a true zero
+    assert canonical_smiles("OCC") == canonical_smiles("CCO") == "CCO"
+
+
+def test_the_memo_scores_a_canonical_form_once() -> None:
+    asked: list[str] = []
+
+    def count(texts: list[str]) -> list[float]:
+        asked.extend(texts)
+        return [float(len(asked))] * len(texts)
+
+    reward = FunctionObjective(count, canonical=canonical_smiles)
+    first = reward.score_texts(["CCO", "OCC", "CC", "C("])
+    assert asked == ["CCO", "CC", "C("]
+    assert reward.score_texts(["CC", "C(", "OCC"]) == [first[2], first[3], first[0]]
+    assert len(asked) == 3
+    assert reward.memo is not None
+    assert (reward.memo.calls, reward.memo.hits) == (7, 4)
+    forgetful = FunctionObjective(count, memo=False)
+    forgetful.score_texts(["CC", "CC"])
+    assert len(asked) == 5
+
+
+BROKEN: dict[str, tuple[Any, str]] = {
+    "short": (lambda texts: [1.0], "returned 1 scores for 2 sequences"),
+    "nan": (lambda texts: [1.0, math.nan], "returned nan .* for 'bb'"),
+    "infinite": (lambda texts: [math.inf, 1.0], "returned inf .* for 'a'"),
+    "string": (lambda texts: ["high", 1.0], "returned 'high' .str. for 'a'"),
+    "raises": (lambda texts: 1 / 0, "raised ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_objective_is_named_with_the_first_sequence(kind: str) -> None:
+    function, message = BROKEN[kind]
+    with pytest.raises(ObjectiveError, match=f"objective 'mine' {message}"):
+        FunctionObjective(function, name="mine").score_texts(["a", "bb"])
+
+
+def test_skipping_leaves_out_what_fails() -> None:
+    def picky(texts: list[str]) -> list[float]:
+        if "bb" in texts:
+            raise RuntimeError("no bb")
+        return [float(len(text)) for text in texts]
+
+    reward = FunctionObjective(picky, on_error="skip")
+    assert reward.score_texts(["a", "bb", "ccc"]) == [1.0, None, 3.0]
+    assert FunctionObjective(BROKEN["nan"][0], on_error="skip").score_texts(["a", "b"])[1] is None
+
+
+def test_repetition_penalty_by_hand() -> None:
+    texts = ["CCO", "OCC", "CC", "C("]
+    sequences = Vocabulary.from_corpus(texts, "smiles").encode(texts)
+    penalty = RepetitionPenalty(canonical_smiles)(sequences)
+    assert penalty.values_B.tolist() == [0.375, 0.375, 0.75, 0.75]
+    assert RepetitionPenalty()(sequences).values_B.tolist() == [1.0] * 4
+
+
+def test_names_and_expressions() -> None:
+    reward = make_reward("0.5 * conv_discriminator(embedding=8) + 0.5 * qed * valid")
+    assert reward.name == "0.5 * conv_discriminator + 0.5 * qed * valid"
+    assert [r.credit for _, r in reward.terms()] == ["rollouts", "terminal"]
+    assert reward.range == (0.0, 1.0)
+    mine = make_reward(f"2 * {__name__}:length")
+    assert mine.terms()[0][1] is length
+    assert isinstance(make_reward(lambda texts: [0.0 for _ in texts]), FunctionObjective)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("qde", "did you mean qed"),
+        ("no_such_module:score", "no module 'no_such_module'"),
+        (f"{__name__}:lenght", "did you mean length"),
+        ("qed -", "cannot read the reward"),
+        ("qed * qed ** 2", "cannot read the reward"),
+        ("__import__('os').system('true')", "cannot read the reward"),
+        ("3", "is a number"),
+        ("qed(colour=1)", "colour"),
+    ],
+)
+def test_what_is_no_reward(spec: str, message: str) -> None:
+    with pytest.raises((UnknownRewardError, ValueError), match=message):
+        make_reward(spec)
+
+
+def test_discriminator_tables_equal_the_convolution(molecules: Sequences) -> None:
+    reward = ConvDiscriminator()
+    reward.prepare(molecules.vocabulary, 40, "cpu")
+    for _ in range(2):  # the second time after the weights changed
+        reward.network.eval()
+        slow = reward.network(molecules.tokens_BT).sigmoid()
+        torch.testing.assert_close(reward(molecules).values_B, slow.detach())
+        reward.update(molecules, molecules[[0]])
+
+
+def test_discriminator_does_not_see_padding_or_company(molecules: Sequences) -> None:
+    reward = small_discriminator()
+    reward.prepare(molecules.vocabulary, 40, "cpu")
+    together = reward(molecules).values_B
+    torch.testing.assert_close(reward(molecules.padded(40)).values_B, together)
+    alone = torch.cat([reward(molecules[[i]]).values_B for i in range(len(molecules))])
+    torch.testing.assert_close(alone, together)
+
+
+def test_discriminator_learns_to_tell_two_sources() -> None:
+    vocabulary = Vocabulary.from_tokens(["a", "b"], "characters")
+    torch.manual_seed(0)
+    reward = ConvDiscriminator(4, (1, 2), (4, 4), learning_rate=0.01, l2=0)
+    real = vocabulary.encode(["aab", "aa", "aba", "baa"] * 8)
+    generated = vocabulary.encode(["bbb", "bb", "bba", "bab"] * 8)
+    for _ in range(300):
+        metrics = reward.update(real, generated)
+    assert metrics["accuracy"] > 0.95
+    assert reward(vocabulary.encode(["aaa"])).values_B[0] > 0.9
+    assert reward(vocabulary.encode(["bbbb"])).values_B[0] < 0.1
+    assert reward.updates == 300
+
+
+def test_discriminator_scores_without_dropout(molecules: Sequences) -> None:
+    reward = ConvDiscriminator(embedding=8, widths=(2,), filters=(30,), dropout=0.9)
+    reward.update(molecules, molecules)
+    assert reward.network.training
+    assert torch.equal(reward(molecules).values_B, reward(molecules).values_B)
+    assert reward.network.training
+
+
+def test_discriminator_weights_are_a_function_of_the_seed(molecules: Sequences) -> None:
+    first, second = small_discriminator(), small_discriminator()
+    for reward in (first, second):
+        reward.prepare(molecules.vocabulary, 30, "cpu")
+        reward.initialise(5)
+    assert torch.equal(first(molecules).values_B, second(molecules).values_B)
+    second.initialise(6)
+    assert not torch.equal(first(molecules).values_B, second(molecules).values_B)
+
+
+def test_a_discriminator_of_another_task_is_refused(molecules: Sequences) -> None:
+    reward = small_discriminator()
+    reward.prepare(molecules.vocabulary, 30, "cpu")
+    with pytest.raises(ValueError, match="make a new one for each task"):
+        make_task("tokengym/Molecules-v0", reward=reward)
+
+
+def test_without_rdkit_the_error_names_the_extra() -> None:
+    program = (
+        "import sys; sys.modules['rdkit'] = None\n"
+        f"sys.path[:0] = {sys.path!r}\n"
+        "import tokengym, gymnasium\n"
+        "gymnasium.make('tokengym/Molecules-v0')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'tokengym[molecules]'" in done.stderr
+
+
+def test_top_level_decorator_is_the_same() -> None:
+    assert tokengym.objective is objective

@@ -1,0 +1,166 @@
+"""The command line as a user runs it, in a temporary folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """
+task: tokengym/Molecules-v0
+data: mine.smi
+reward: >-
+  0.5 * conv_discriminator(embedding=4, widths=(1, 2), filters=(4, 4)) + 0.5 * qed * valid
+agent:
+  class_path: ORGAN
+  init_args:
+    policy: GRU
+    policy_kwargs: {hidden: 16, embedding: 8}
+    batch_size: 8
+    completions: 2
+    discriminator_steps: 1
+pretrain: {epochs: 2, batch_size: 8, discriminator_steps: 3}
+total_timesteps: 300
+samples: 60
+threads: 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    smiles = ["CCO", "CCN", "c1ccccc1", "CC(C)O", "CCCl", "CC(=O)O", "C1CCCC1", "CN"] * 8
+    (tmp_path / "mine.smi").write_text("\n".join(smiles) + "\n")
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tokengym", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / ".namespace"), "COLUMNS": "120"}
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_train_sample_evaluate_report(folder: Path) -> None:
+    printed = run(folder, "train", "small.yaml", "--run", "runs/a", "--seed", "3")
+    for name in ("checkpoint.safetensors", "samples.csv", "report.html", "tensorboard"):
+        assert str(Path("runs/a") / name) in printed
+    summary = json.loads((folder / "runs/a/summary.json").read_text())
+    assert list(summary) == ["data", "pretrained", "trained"]
+    names = ["validity", "uniqueness", "novelty", "internal_diversity", "qed"]
+    for row in summary.values():
+        assert set(row) == {*names, *(f"{name}_se" for name in names)}
+    assert summary["data"]["validity"] == 1.0
+    report = (folder / "runs/a/report.html").read_text()
+    assert report.count("<figure>") == 24
+    assert "pretrain/nll" in report
+    assert "http://" not in report.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "").replace("http://www.rdkit.org", "")
+    with open(folder / "runs/a/samples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert set(rows[0]) == {"smiles", "valid", "conv_discriminator", "qed"}
+
+    run(folder, "sample", "runs/a", "-n", "25", "--output", "out.csv")
+    assert len((folder / "out.csv").read_text().splitlines()) == 26
+    figures = json.loads(run(folder, "evaluate", "out.csv", "--reference", "mine.smi", "--json"))
+    assert set(names) <= set(figures)
+    assert "novelty" not in json.loads(run(folder, "evaluate", "out.csv", "--json"))
+    again = json.loads(run(folder, "evaluate", "runs/a", "-n", "60", "--seed", "3", "--json"))
+    assert again["validity"] == summary["trained"]["validity"]
+    assert "report" in run(folder, "report", "runs/a")
+
+    message = run(folder, "train", "small.yaml", "--run", "runs/a", code=2)
+    assert "already holds a run; go on with --resume" in message
+
+
+def test_options_override_the_file(folder: Path) -> None:
+    run(
+        folder, "train", "small.yaml", "--run", "b", "--total_timesteps", "50",
+        "--agent.batch_size", "4", "--pretrain.epochs", "1", "--reward", "qed",
+    )  # fmt: skip
+    config = (folder / "b/config.yaml").read_text()
+    assert "batch_size: 4" in config
+    assert "total_timesteps: 50" in config
+    assert "reward: qed" in config
+
+
+def test_ctrl_c_saves_and_resume_ends_as_if_never_stopped(folder: Path) -> None:
+    run(folder, "train", "small.yaml", "--run", "whole", "--total_timesteps", "3000")
+    process = subprocess.Popen(
+        command("train", "small.yaml", "--run", "cut", "--total_timesteps", "3000"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "cut/checkpoint.safetensors").exists():  # saved after the pretraining
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "stopped; what was learnt is saved" in printed
+    assert "go on with: tokengym train cut/config.yaml --resume" in printed
+    run(folder, "train", "cut/config.yaml", "--resume")
+    for name in ("samples.csv", "summary.json"):
+        assert (folder / "cut" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+
+
+def test_lists_and_help(folder: Path) -> None:
+    assert "tokengym/Oracle-v0" in run(folder, "tasks")
+    assert "synthetic_accessibility" in run(folder, "rewards")
+    text = run(folder, "--help")
+    assert "tokengym train examples/organ_molecules.yaml" in text
+    assert "--pretrain.epochs" in run(folder, "train", "--help")
+
+
+def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import tokengym\n\n@tokengym.objective\ndef broken(texts):\n"
+        "    return [1.0] * (len(texts) - 1)\n"
+    )
+    message = run(folder, "train", "small.yaml", "--run", "c", "--reward", "mine:broken", code=2)
+    assert "objective 'broken' returned" in message
+    assert (folder / "c/checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.yaml"], "none.yaml"),
+        (["train", "small.yaml", "--data", "none.smi"], "there is no file none.smi"),
+        (["train", "small.yaml", "--reward", "qde"], "did you mean qed"),
+        (["train", "small.yaml", "--task", "tokengym/Molecule-v0"], "did you mean tokengym/Mol"),
+        (["train", "small.yaml", "--agent.batch_sise", "3"], "did you mean batch_size"),
+        (["train", "small.yaml", "--taks", "x"], "did you mean --task"),
+        (["train", "small.yaml", "--resume", "--run", "nothing"], "start without --resume"),
+        (["trian"], "did you mean train"),
+        (["sample", "nothing"], "there is no checkpoint nothing"),
+        (["evaluate", "nothing"], "no run and no file nothing"),
+        (["report", "."], "is no folder of a run"),
+    ],
+)
+def test_mistakes_get_one_message(folder: Path, arguments: list[str], message: str) -> None:
+    assert message in run(folder, *arguments, code=2)
