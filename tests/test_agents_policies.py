@@ -19,8 +19,9 @@ def test_philox_known_answers() -> None:
     assert philox((0, 0, 0, 0), (0, 0)) == expected
     ones = (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
     assert philox((full,) * 4, (full, full)) == ones
-    tensors = tuple(torch.full((2,), full) for _ in range(4))
-    assert tuple(int(w[0]) for w in philox(tensors, (full, full))) == ones  # type: ignore[arg-type]
+    word = torch.full((2,), full)
+    tensors = philox((word, word, word, word), (full, full))
+    assert tuple(int(found[0]) for found in tensors) == ones
 
 
 def test_uniforms_depend_on_their_counter_alone() -> None:

@@ -154,7 +154,7 @@ def test_a_stopped_pretraining_goes_on_to_the_bit(stop_at: int, tmp_path: Path) 
 
 
 def test_saved_and_resumed_equals_never_stopped(tmp_path: Path) -> None:
-    options = {"prior_coefficient": 0.1, "rollout_update": 0.5}
+    options: dict[str, Any] = {"prior_coefficient": 0.1, "rollout_update": 0.5}
     whole = make(**options)
     whole.learn(400)
     first = make(**options)
@@ -187,6 +187,7 @@ def test_loaded_without_an_environment_it_writes_and_saves_all(tmp_path: Path) -
 def test_native_to_stable_baselines3(tmp_path: Path) -> None:
     agent = make()
     mean, _ = evaluate_policy(agent, agent.get_env(), n_eval_episodes=5, deterministic=False)
+    assert isinstance(mean, float)
     assert 0 <= mean <= 1
     agent.learn(200, callback=CheckpointCallback(20, str(tmp_path)))
     assert list(tmp_path.glob("*.safetensors"))
@@ -204,9 +205,14 @@ def test_a_broken_objective_leaves_the_agent_as_it_was() -> None:
         return [float(len(set(text))) for text in texts]
 
     agent = make(reward=FunctionObjective(breaks, memo=False), batch_size=8)
-    snapshots = []
+    snapshots: list[torch.Tensor] = []
+
+    def remember(*_: Any) -> bool:
+        snapshots.append(weights(agent))
+        return True
+
     with pytest.raises(ObjectiveError, match="objective 'breaks' raised RuntimeError: the lab"):
-        agent.learn(1000, callback=lambda *_: snapshots.append(weights(agent)) or True)
+        agent.learn(1000, callback=remember)
     assert torch.equal(weights(agent), snapshots[-1])
     assert agent.rounds == 3
 
@@ -220,11 +226,12 @@ def test_a_round_that_cannot_be_scored_changes_nothing() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    for options, message in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"baseline": "mean"}, "baseline is 'mean'"),
         ({"rollout_update": 0.0}, "rollout_update is 0"),
         ({"batch_size": 1}, "batch_size is 1"),
-    ]:
+    ]
+    for options, message in cases:
         with pytest.raises(ValueError, match=message):
             make(**options)
     with pytest.raises(ValueError, match="unknown policy 'GRUU'; did you mean 'GRU'"):

@@ -62,7 +62,9 @@ def test_operators(molecules: Sequences) -> None:
     assert [weight for weight, _ in reward.terms()] == [0.5, 2]
     assert set(scores.parts) == {"length", "starts", "length#2"}
     assert {component.name for component in reward.components()} == {"length", "starts"}
-    assert sum([length, starts_with_c]).name == "length + starts"  # type: ignore[attr-defined]
+    total = sum([length, starts_with_c])
+    assert isinstance(total, Reward)
+    assert total.name == "length + starts"
 
 
 @pytest.mark.parametrize(
