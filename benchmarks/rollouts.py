@@ -78,8 +78,8 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 def main() -> None:
     """Measure, print, and exit 1 below the floor."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--completions", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--completions", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -201,11 +201,10 @@ def test_smiles_syntax_can_always_finish_whatever_the_vocabulary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "refused"), [("wehi", 0), pytest.param("nci", 4, marks=pytest.mark.slow)]
+    ("data", "refused"), [("wehi", 0), pytest.param("nci", 2, marks=pytest.mark.slow)]
 )
 def test_real_molecules_obey_the_syntax(data: str, refused: int) -> None:
-    # The four: a chlorine with seven bonds, a nitro group with ten, an oxygen with three, and a
-    # ferrocene whose iron has thirteen.
+    # The two: a chlorine with seven bonds, and a ferrocene.
     task = make_task("tokengym/Molecules-v0", data=data)
     sequences = task.data
     assert sequences is not None
