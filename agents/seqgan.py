@@ -289,7 +289,9 @@ class SeqGAN(SequenceAgent):
         mask_BT, advantages_BT, usable_BT = (
             table[:, :T] for table in (sequences.mask_BT, advantages_BT, usable_BT)
         )
-        logits_BTA = self._constrain(self.policy(tokens_BT), tokens_BT)
+        # In eval mode, so without dropout; there cuDNN has no backward pass for recurrent networks.
+        with torch.backends.cudnn.flags(enabled=False):
+            logits_BTA = self._constrain(self.policy(tokens_BT), tokens_BT)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)
         loss = reinforce_loss(log_probs_BT, advantages_BT, usable_BT)
         metrics = {

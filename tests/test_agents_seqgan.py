@@ -290,3 +290,15 @@ def test_every_hyperparameter_is_saved(tmp_path: Path) -> None:
     loaded = ORGAN.load(tmp_path / "a")
     assert loaded._options() == options
     assert (loaded.batch_size, loaded.repetition_penalty) == (5, False)
+
+
+def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
+    agent = make()
+    sequences = agent.sample(12, seed=4)
+    _, _, scores, _ = agent._value(sequences)
+    env = TokenEnv(agent.task)
+    for tokens, value in zip(sequences.tokens_BT.tolist(), scores.values_B.tolist(), strict=True):
+        env.reset()
+        steps = [env.step(token) for token in tokens]
+        assert steps[-1][2]
+        assert steps[-1][1] == pytest.approx(value, abs=1e-6)
