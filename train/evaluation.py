@@ -51,6 +51,7 @@ def figures_of_samples(
     return figures
 
 
+_CELL = len("0.123±0.456")
 HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 
 
@@ -77,10 +78,10 @@ def figures_as_json(figures: Figures) -> dict[str, float | None]:
 def print_figures(rows: Summary, console: Console) -> None:
     """A table: a row for each set of samples, a column for each figure with its standard error."""
     names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(name.replace("_", "\n"), justify="right", min_width=_CELL)
     for label, row in rows.items():
         table.add_row(label, *(_cell(row.get(name), row.get(f"{name}_se")) for name in names))
     console.print(table)
