@@ -133,7 +133,9 @@ def test_lists_and_help(folder: Path) -> None:
     assert "synthetic_accessibility" in run(folder, "rewards")
     text = run(folder, "--help")
     assert "tokengym train examples/organ_molecules.yaml" in text
-    assert "--pretrain.epochs" in run(folder, "train", "--help")
+    text = " ".join(run(folder, "train", "--help").split())
+    assert "Passes over the real sequences by teacher forcing." in text
+    assert "The folder of the results." in text
 
 
 def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> None:

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from tokengym.envs import Sequences, make_task
+from tokengym.train.evaluation import figures_of_samples
 from tokengym.train.metrics import mean_of, nats_a_token, share_of, text_figures, unique_share
 from tokengym.train.metrics.molecules import internal_diversity, molecule_figures
 
@@ -50,6 +52,19 @@ def test_internal_diversity_is_the_mean_over_pairs() -> None:
     pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
     mean = np.mean([DataStructs.TanimotoSimilarity(prints[i], prints[j]) for i, j in pairs])
     assert internal_diversity(smiles).value == pytest.approx(1 - mean, abs=1e-6)
+
+
+def test_impossible_samples_are_counted_and_leave_the_likelihood_finite() -> None:
+    task = make_task("tokengym/Dyck-v0", data_size=8)
+    assert task.data is not None
+    assert task.source is not None
+    brackets = task.data.tokens_BT.clone()
+    brackets[0, 0] = task.vocabulary.encode([")"], end=False).tokens_BT[0, 0]
+    samples = Sequences.from_tokens(brackets, task.vocabulary)
+    figures = figures_of_samples(task, samples, [])
+    assert figures["possible"].value == pytest.approx(7 / 8)
+    rest = task.source.log_prob(task.data[1:]).sum() / task.data[1:].num_tokens
+    assert figures["nll_oracle"].value == pytest.approx(-float(rest))
 
 
 def test_nats_a_token_and_texts() -> None:

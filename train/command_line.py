@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from rich.console import Console
 from rich.table import Table
 
@@ -113,6 +113,7 @@ Command = Callable[[Namespace, Console], "bool | None"]
 
 
 def _parsers() -> tuple[Parser, dict[str, Command]]:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # a sentence under each field
     parser = Parser(prog="tokengym", description=_DESCRIPTION)
     subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
     commands: dict[str, Command] = {}

@@ -13,7 +13,7 @@ from rich.table import Table
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task, read_lines
-from .metrics import Estimate, nats_a_token, text_figures
+from .metrics import Estimate, nats_a_token, share_of, text_figures
 
 Figures = dict[str, Estimate]
 Summary = Mapping[str, Mapping[str, float | None]]
@@ -39,12 +39,17 @@ def figures_of_samples(
         reference: texts that are not new.
         policy: who wrote them. Where the source of the data is known, its likelihood of the
             samples (``nll_oracle``) is reported beside the policy's of the source's own fresh
-            samples (``nll_data``): the first alone falls when a policy only sharpens.
+            samples (``nll_data``): the first alone falls when a policy only sharpens. It is of
+            the samples that the source can write at all, whose share is ``possible``.
     """
     figures = figures_of_texts(sequences.texts, reference, task.domain)
     if task.source is not None:
         log_probs_BT = task.source.log_prob(sequences)
-        figures["nll_oracle"] = nats_a_token(log_probs_BT, sequences.lengths_B)
+        possible_B = log_probs_BT.sum(dim=1).isfinite()
+        figures["possible"] = share_of(int(possible_B.sum()), len(sequences))
+        figures["nll_oracle"] = nats_a_token(
+            log_probs_BT[possible_B], sequences.lengths_B[possible_B]
+        )
         if policy is not None:
             fresh = task.source.sample(len(sequences), seed=HELD_OUT_SEED)
             figures["nll_data"] = nats_a_token(log_likelihoods(policy, fresh), fresh.lengths_B)
