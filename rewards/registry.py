@@ -1,8 +1,9 @@
 """Rewards by name: ``"qed"``, ``"my_module:my_objective"``, or an expression of these.
 
-An expression holds names, numbers, ``+``, ``*`` and calls with literal keywords:
-``0.5 * conv_discriminator(dropout=0.1) + 0.5 * qed * valid``. It is parsed, never evaluated.
-Installed packages add names through the entry-point group ``tokengym.objectives``.
+An expression holds names, numbers, ``+``, ``*`` and calls, with rewards by position and literal
+options by keyword: ``0.5 * conv_discriminator(dropout=0.1) + 0.5 * sigmoid(logp, low=1, high=3)``.
+It is parsed, never evaluated. Installed packages add names through the entry-point group
+``tokengym.objectives``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import difflib
 import importlib
 import inspect
 import re
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -19,14 +21,31 @@ from .base import Reward
 from .objective import BatchFunction, FunctionObjective
 
 _TARGETS = {
+    "alternate": "tokengym.rewards.schedules:Alternate",
+    "chebyshev": "tokengym.rewards.combining:Chebyshev",
+    "clip": "tokengym.rewards.transforms:Clip",
     "conv_discriminator": "tokengym.rewards.discriminators:ConvDiscriminator",
+    "curriculum": "tokengym.rewards.schedules:Curriculum",
+    "double_sigmoid": "tokengym.rewards.transforms:DoubleSigmoid",
+    "gaussian": "tokengym.rewards.transforms:Gaussian",
+    "geometric_mean": "tokengym.rewards.combining:GeometricMean",
+    "linear": "tokengym.rewards.transforms:Linear",
     "logp": "tokengym.rewards.molecules:LogP",
+    "max_gaussian": "tokengym.rewards.transforms:MaxGaussian",
+    "min_gaussian": "tokengym.rewards.transforms:MinGaussian",
+    "pareto": "tokengym.rewards.combining:Pareto",
     "qed": "tokengym.rewards.molecules:QED",
+    "ramp": "tokengym.rewards.schedules:Ramp",
     "ratio_of_steps": "tokengym.rewards.melodies:RatioOfSteps",
     "repetition_penalty": "tokengym.rewards.repetition:RepetitionPenalty",
+    "reverse_sigmoid": "tokengym.rewards.transforms:ReverseSigmoid",
+    "sigmoid": "tokengym.rewards.transforms:Sigmoid",
+    "step": "tokengym.rewards.transforms:Step",
     "synthetic_accessibility": "tokengym.rewards.molecules:SyntheticAccessibility",
     "tonality": "tokengym.rewards.melodies:Tonality",
     "valid": "tokengym.rewards.molecules:Valid",
+    "value_map": "tokengym.rewards.transforms:ValueMap",
+    "weighted_product": "tokengym.rewards.combining:WeightedProduct",
 }
 # A reward, its name or expression, or a function of a batch of texts.
 RewardSpec = Reward | str | BatchFunction
@@ -92,10 +111,16 @@ def _parse(text: str) -> Reward:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return _named(references.get(name, name), {})
-            case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
+                return _named(references.get(name, name), [], {})
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
+                rewards = [build(argument) for argument in arguments]
+                if not all(isinstance(reward, Reward) for reward in rewards):
+                    raise ValueError(
+                        f"{ast.unparse(node)!r} has a number by position; rewards stand there, and "
+                        "options by name, as in 'sigmoid(logp, low=1, high=3)'"
+                    )
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return _named(references.get(name, name), options)
+                return _named(references.get(name, name), rewards, options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -111,16 +136,16 @@ def _parse(text: str) -> Reward:
             raise ValueError(f"{text!r} is a number")
     except UnknownRewardError:
         raise
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
-            "'module:attribute', or a sum of products such as '0.5 * conv_discriminator + "
-            "0.5 * qed * valid'"
+            "'module:attribute', or an expression such as '0.5 * conv_discriminator + "
+            "0.5 * valid * sigmoid(logp, low=1, high=3)'"
         ) from error
     return reward
 
 
-def _named(name: str, options: dict[str, object]) -> Reward:
+def _named(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
     targets = reward_targets()
     target = name if ":" in name else targets.get(name)
     if target is None:
@@ -132,11 +157,11 @@ def _named(name: str, options: dict[str, object]) -> Reward:
     found = load_target(target)
     if inspect.isclass(found) and issubclass(found, Reward):
         try:
-            return found(**options)
+            return found(*rewards, **options)
         except TypeError as error:
             raise ValueError(f"reward {name!r}: {error}") from error
-    if options:
-        raise ValueError(f"reward {name!r} is no class and takes no options, got {options}")
+    if rewards or options:
+        raise ValueError(f"reward {name!r} is no class and takes nothing in brackets")
     return make_reward(found)  # type: ignore[arg-type]
 
 
