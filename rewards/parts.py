@@ -2,8 +2,8 @@
 
 Every component's values are kept beside the total under its name. A transform puts what it made
 under the name of what it was given, and what it was given under that name with ``.raw``: of
-``sigmoid(logp, low=1, high=3)`` there are ``logp``, which lies in [0, 1], and ``logp.raw``. A
-transform of a transform moves the first one's values along, to ``logp.raw`` and ``logp.raw.raw``.
+``sigmoid(qed, low=0.2, high=0.8)`` there are ``qed``, the sigmoid's, and ``qed.raw``. A transform
+of a transform moves values along: ``qed``, ``qed.raw``, ``qed.raw.raw``.
 """
 
 # Shapes: B sequences

@@ -1,8 +1,8 @@
 """Rewards by name: ``"qed"``, ``"my_module:my_objective"``, or an expression of these.
 
 An expression holds names, numbers, ``+``, ``*`` and calls, with rewards by position and literal
-options by keyword: ``0.5 * conv_discriminator(dropout=0.1) + 0.5 * sigmoid(logp, low=1, high=3)``.
-It is parsed, never evaluated. Installed packages add names through the entry-point group
+options by keyword: ``0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)``. It is
+parsed, never evaluated. Installed packages add names through the entry-point group
 ``tokengym.objectives``.
 """
 
@@ -117,7 +117,7 @@ def _parse(text: str) -> Reward:
                 if not all(isinstance(reward, Reward) for reward in rewards):
                     raise ValueError(
                         f"{ast.unparse(node)!r} has a number by position; rewards stand there, and "
-                        "options by name, as in 'sigmoid(logp, low=1, high=3)'"
+                        "options by name, as in 'sigmoid(qed, low=0.2, high=0.8)'"
                     )
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
                 return _named(references.get(name, name), rewards, options)
@@ -140,7 +140,7 @@ def _parse(text: str) -> Reward:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
             "'module:attribute', or an expression such as '0.5 * conv_discriminator + "
-            "0.5 * valid * sigmoid(logp, low=1, high=3)'"
+            "0.5 * sigmoid(qed, low=0.2, high=0.8)'"
         ) from error
     return reward
 

@@ -13,6 +13,7 @@ on meanwhile. Totals of rounds with other weights do not compare; the parts do.
 # Shapes: B sequences
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -84,6 +85,8 @@ class Ramp(Schedule):
         super().__init__(reward, start=start, end=end, over=None if over == 1 else over)
         if not 0 < over <= 1:
             raise ValueError(f"{self.name}: over is {over}; expected more than 0, at most 1")
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError(f"{self.name}: expected a finite start and end")
         self.start, self.end, self.over = start, end, over
         ends = [end for weight in (start, end) for end in (weight * reward).range]
         self.range = (min(ends), max(ends))
@@ -97,7 +100,7 @@ class Ramp(Schedule):
 class Alternate(Schedule):
     """One reward at a time, each for ``period`` rounds, in turn; as ORGAN alternates objectives.
 
-    Guimaraes et al. (2017), arXiv 1705.10843, section 4.
+    Guimaraes et al. (2017), arXiv 1705.10843.
 
     Args:
         *rewards: in the order of their turns.

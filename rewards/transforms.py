@@ -1,6 +1,6 @@
 """Transforms: a reward's values brought to [0, 1], where they can be compared and multiplied.
 
-    Sigmoid(LogP(), low=1, high=3)      # in an expression: sigmoid(logp, low=1, high=3)
+    Sigmoid(QED(), low=0.2, high=0.8)      # in an expression: sigmoid(qed, low=0.2, high=0.8)
 
 The formulas are those of REINVENT 4 (Loeffler et al., 2024; ``reinvent/scoring/transforms``) and
 GuacaMol (Brown et al., 2019; ``guacamol/score_modifier.py``). Each is a function of a tensor, at
@@ -27,6 +27,8 @@ from .parts import transformed_parts
 if TYPE_CHECKING:
     from ..envs.sequences import Sequences
 
+_LEAST_SPREAD = 0.01  # what spreads less over all its reward's range was meant for another one
+
 
 @dataclass(eq=False, repr=False)
 class Transform(Reward):
@@ -48,6 +50,7 @@ class Transform(Reward):
         self.check()
         self.credit = self.reward.credit
         self.range = self.image(*self.reward.range)
+        self._check_spread()
 
     @abstractmethod
     def transform(self, x_B: Tensor) -> Tensor:
@@ -71,6 +74,14 @@ class Transform(Reward):
         for name, value in self.options().items():
             if not isinstance(value, int | float) or math.isnan(value):
                 raise ValueError(f"{self.name}: {name} is {value!r}; expected a number")
+
+    def _check_spread(self) -> None:
+        (low, high), (least, greatest) = self.reward.range, self.range
+        if greatest - least < _LEAST_SPREAD:
+            raise ValueError(
+                f"{self.name} says nothing: {self.reward.name} lies in {low:g} .. {high:g}, which "
+                f"becomes {least:.3g} .. {greatest:.3g}; choose options that fit that range"
+            )
 
     def require(self, holds: bool, what: str) -> None:
         """Raise a ValueError that says what is expected of the options, unless it holds."""
