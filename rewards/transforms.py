@@ -330,7 +330,7 @@ def step(x_B: Tensor, low: float, high: float) -> Tensor:
 
 def linear(x_B: Tensor, low: float, high: float) -> Tensor:
     """(x - low) / (high - low), clipped to [0, 1]."""
-    return ((x_B - low) / (high - low)).clamp(0, 1)
+    return ((x_B - low) / (high - low)).clamp(0, 1) + 0.0  # -0.0 is written as 0
 
 
 def gaussian(x_B: Tensor, mean: float, sd: float) -> Tensor:
