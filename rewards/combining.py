@@ -202,18 +202,19 @@ def pareto_fronts(values_IB: Tensor) -> Tensor:
 
     Deb et al. (2002), fast non-dominated sorting: O(I B^2) time, O(B^2) bytes.
     """
-    worse_BB, better_BB = (
-        torch.stack([compare(v_B[:, None], v_B) for v_B in values_IB]).any(dim=0)
-        for compare in (torch.lt, torch.gt)
-    )
-    dominates_BB = better_BB & ~worse_BB
+    B = values_IB.shape[1]
+    no_worse_BB = torch.ones(B, B, dtype=torch.bool, device=values_IB.device)
+    better_BB = torch.zeros_like(no_worse_BB)
+    for values_B in values_IB:
+        no_worse_BB &= values_B[:, None] >= values_B
+        better_BB |= values_B[:, None] > values_B
+    dominates_BB = (no_worse_BB & better_BB).float()  # sums of floats are faster than of bools
     dominators_B = dominates_BB.sum(dim=0)
-    fronts_B = torch.full_like(dominators_B, -1)
+    fronts_B = torch.full((B,), -1, device=values_IB.device)
     front = 0
-    while (left_B := fronts_B < 0).any():
-        now_B = left_B & (dominators_B == 0)
-        fronts_B[now_B] = front
-        dominators_B -= dominates_BB[now_B].sum(dim=0)
+    while len(now := ((dominators_B == 0) & (fronts_B < 0)).nonzero()[:, 0]):
+        fronts_B[now] = front
+        dominators_B -= dominates_BB[now].sum(dim=0)
         front += 1
     return fronts_B
 

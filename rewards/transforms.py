@@ -3,12 +3,12 @@
     Sigmoid(QED(), low=0.2, high=0.8)      # in an expression: sigmoid(qed, low=0.2, high=0.8)
 
 The formulas are those of REINVENT 4 (Loeffler et al., 2024; ``reinvent/scoring/transforms``) and
-GuacaMol (Brown et al., 2019; ``guacamol/score_modifier.py``). Each is a function of a tensor, at
-the end of this file, and a Reward around one other Reward that keeps its credit. A failure stays
+GuacaMol (Brown et al., 2019; ``guacamol/score_modifier.py``); as functions of tensors they stand in
+curves.py. A transform is a Reward around one other Reward, and keeps its credit. A failure stays
 one: NaN in, NaN out. What the reward itself said stands among the parts as ``<name>.raw``.
 """
 
-# Shapes: B sequences, K keys of a map; a function of x_B takes any shape
+# Shapes: B sequences
 from __future__ import annotations
 
 import math
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from . import curves
 from .base import Reward, Scores
 from .combining import bounds, call_text, checked_rewards
 from .parts import transformed_parts
@@ -129,7 +130,7 @@ class Sigmoid(Transform):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return sigmoid(x_B, self.low, self.high, self.k)
+        return curves.sigmoid(x_B, self.low, self.high, self.k)
 
 
 @dataclass(eq=False, repr=False)
@@ -138,11 +139,11 @@ class ReverseSigmoid(Sigmoid):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return sigmoid(x_B, self.low, self.high, -self.k)
+        return curves.sigmoid(x_B, self.low, self.high, -self.k)
 
 
 @dataclass(eq=False, repr=False)
-class DoubleSigmoid(Transform):
+class DoubleSigmoid(Sigmoid):
     """1 / (1 + 10 ** (-k min(x - low, high - x))): near 1 between ``low`` and ``high``, 0 outside.
 
     It is 0.5 at ``low`` and at ``high``. k is in powers of ten a unit of x: REINVENT's coef_si /
@@ -150,14 +151,7 @@ class DoubleSigmoid(Transform):
     """
 
     _: KW_ONLY
-    low: float
-    high: float
     k: float = 1.5
-
-    def check(self) -> None:
-        """Numbers, low < high, k > 0."""
-        super().check()
-        self.require(self.low < self.high and self.k > 0, "low < high and k > 0")
 
     def turns(self) -> tuple[float, ...]:
         """The top, half way."""
@@ -165,7 +159,7 @@ class DoubleSigmoid(Transform):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return double_sigmoid(x_B, self.low, self.high, self.k)
+        return curves.double_sigmoid(x_B, self.low, self.high, self.k)
 
 
 @dataclass(eq=False, repr=False)
@@ -187,7 +181,7 @@ class Step(Transform):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return step(x_B, self.low, self.high)
+        return curves.step(x_B, self.low, self.high)
 
 
 @dataclass(eq=False, repr=False)
@@ -209,7 +203,7 @@ class Linear(Transform):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return linear(x_B, self.low, self.high)
+        return curves.linear(x_B, self.low, self.high)
 
 
 @dataclass(eq=False, repr=False)
@@ -231,7 +225,7 @@ class Gaussian(Transform):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return gaussian(x_B, self.mean, self.sd)
+        return curves.gaussian(x_B, self.mean, self.sd)
 
 
 @dataclass(eq=False, repr=False)
@@ -240,7 +234,7 @@ class MinGaussian(Gaussian):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return gaussian(x_B.clamp(min=self.mean), self.mean, self.sd)
+        return curves.gaussian(x_B.clamp(min=self.mean), self.mean, self.sd)
 
 
 @dataclass(eq=False, repr=False)
@@ -249,7 +243,7 @@ class MaxGaussian(Gaussian):
 
     def transform(self, x_B: Tensor) -> Tensor:
         """The function above."""
-        return gaussian(x_B.clamp(max=self.mean), self.mean, self.sd)
+        return curves.gaussian(x_B.clamp(max=self.mean), self.mean, self.sd)
 
 
 @dataclass(eq=False, repr=False)
@@ -300,7 +294,7 @@ class ValueMap(Transform):
         Raises:
             ValueError: one is not in the table, and there is no ``otherwise``.
         """
-        mapped_B = value_map(x_B, self.values, self.otherwise)
+        mapped_B = curves.value_map(x_B, self.values, self.otherwise)
         unknown_B = mapped_B.isnan() & ~x_B.isnan()
         if unknown_B.any():
             raise ValueError(
@@ -308,41 +302,3 @@ class ValueMap(Transform):
                 "otherwise="
             )
         return mapped_B
-
-
-def sigmoid(x_B: Tensor, low: float, high: float, k: float) -> Tensor:
-    """1 / (1 + 10 ** (-10 k (x - middle) / (high - low))); falls when k < 0."""
-    steepness = math.log(10) * 10 * k / (high - low)
-    return torch.sigmoid(steepness * (x_B - (low + high) / 2))
-
-
-def double_sigmoid(x_B: Tensor, low: float, high: float, k: float) -> Tensor:
-    """1 / (1 + 10 ** (-k d)), d the distance to the nearer of both ends, negative outside."""
-    inside_B = torch.minimum(x_B - low, high - x_B)
-    return torch.sigmoid(math.log(10) * k * inside_B)
-
-
-def step(x_B: Tensor, low: float, high: float) -> Tensor:
-    """1 where low <= x <= high, 0 elsewhere."""
-    inside_B = (x_B >= low) & (x_B <= high)
-    return torch.where(x_B.isnan(), x_B, inside_B.to(x_B.dtype))
-
-
-def linear(x_B: Tensor, low: float, high: float) -> Tensor:
-    """(x - low) / (high - low), clipped to [0, 1]."""
-    return ((x_B - low) / (high - low)).clamp(0, 1) + 0.0  # -0.0 is written as 0
-
-
-def gaussian(x_B: Tensor, mean: float, sd: float) -> Tensor:
-    """exp(-((x - mean) / sd) ** 2 / 2)."""
-    return torch.exp(-0.5 * ((x_B - mean) / sd).square())
-
-
-def value_map(x_B: Tensor, values: Mapping[float, float], otherwise: float | None) -> Tensor:
-    """values[x], compared in x's dtype; ``otherwise``, or NaN, for what is not a key."""
-    found_BK = x_B[..., None] == x_B.new_tensor(list(values))
-    rest = math.nan if otherwise is None else otherwise
-    outcomes_K = x_B.new_tensor(list(values.values()))
-    mapped_B = outcomes_K[found_BK.int().argmax(dim=-1)]
-    mapped_B = torch.where(found_BK.any(dim=-1), mapped_B, rest)
-    return mapped_B.masked_fill(x_B.isnan(), math.nan)

@@ -215,7 +215,7 @@ def test_credit_range_and_the_operators_own_value() -> None:
     ("make", "message"),
     [
         (lambda: GeometricMean(), "GeometricMean takes one reward or more by position"),
-        (lambda: Pareto(FIRST, 0.5), "Pareto takes one reward or more"),
+        (lambda: Pareto(FIRST, 0.5), "Pareto takes one reward or more"),  # type: ignore[arg-type]
         (lambda: GeometricMean(FIRST, SECOND, weights=[1]), "expected 2 positive numbers, one for"),
         (lambda: GeometricMean(FIRST, weights=[0]), r"weights are \[0\]"),
         (lambda: Chebyshev(FIRST, reference=[math.nan]), "expected 1 finite numbers"),
