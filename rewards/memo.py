@@ -85,6 +85,7 @@ class SQLiteMemo(Memo):
         self.path, self.namespace = Path(path), namespace
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._process = os.getpid()
         with self._connected():
             pass  # a file that cannot be used should say so before it is needed
 
