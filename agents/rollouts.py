@@ -175,7 +175,7 @@ def _tiled(
                 policy,
                 tokens_RT,
                 t + 1,
-                tuple(tensor[b_R] for tensor in state),
+                policy.branch(state, b_R),
                 last_B[b_R],
                 Uniforms(seed, b_R, t + 1, n_R),
                 masks=None if masks is None else masks.select(b_R),

@@ -188,7 +188,7 @@ def complete(
             if len(here) < len(ended_R):
                 rows_R = here if rows_R is None else rows_R[here]
                 last_R, ended_R = last_R[here], ended_R[here]
-                state = tuple(tensor[here] for tensor in state)
+                state = policy.select(state, here)
                 uniforms = uniforms.select(here)
                 masks = None if masks is None else masks.select(here)
     return int((tokens_RT[:, start:] != pad).sum())
