@@ -24,11 +24,6 @@ from pathlib import PurePath
 import numpy as np
 import torch
 
-# What stands in a class beside what was written in it.
-_NOT_WRITTEN = re.compile(
-    r"__(module|doc|dict|weakref|abstractmethods|firstlineno|static_.*)__|_abc_.*"
-)
-
 
 class Unnameable(TypeError):  # noqa: N818 - no error where no memo on disk is used
     """A value that cannot be told from another by what it is made of."""
@@ -94,17 +89,19 @@ def _described(value: object) -> object:
             return [*_whereabouts(value), *_described_function(value)]
         case types.MethodType():
             return [kind, _described(value.__self__), _described(value.__func__)]
-        case types.BuiltinFunctionType():
+        case types.BuiltinFunctionType() | types.MethodDescriptorType():
             return _whereabouts(value)
         case type():
             return [*_whereabouts(value), *_described_class(value)]
+    if isinstance(value, Unnameable):
+        raise value
     if hasattr(value, "__wrapped__"):  # functools.lru_cache, functools.wraps
         return [kind, _described(value.__wrapped__)]
     raise Unnameable(repr(value)[:200])
 
 
 def _whereabouts(value: object) -> list[object]:
-    return [getattr(value, "__module__", None), getattr(value, "__qualname__", None)]
+    return [getattr(value, name, None) for name in ("__module__", "__qualname__")]
 
 
 def _described_function(function: types.FunctionType) -> list[object]:
@@ -119,9 +116,9 @@ def _described_class(kind: type) -> list[object]:
     """What is written in a class; what cannot be told is left out."""
     found: list[object] = []
     for name, value in sorted(vars(kind).items()):
-        if _NOT_WRITTEN.fullmatch(name):
-            continue
         value = getattr(value, "fget", getattr(value, "__func__", value))
+        if name.startswith("__") and not isinstance(value, types.FunctionType):
+            continue  # what Python keeps there, such as __slotnames__ once an object was pickled
         try:
             found.append([name, _described(value)])
         except Unnameable:

@@ -232,16 +232,20 @@ class Objective(Reward):
         Raises:
             ValueError: an argument is no plain value, so it cannot be told from another.
         """
-        if isinstance(self._arguments, Unnameable) and self.version == "":
-            raise ValueError(
-                f"objective {self.name!r} was made with {self._arguments}, which cannot be told "
-                "from another such value in a memo on disk; give it a version= that changes "
-                "whenever that does, or memo=True"
-            )
-        arguments = self._arguments if isinstance(self._arguments, str) else ""
         bases = [b for b in type(self).__mro__ if issubclass(b, Objective) and b is not Objective]
-        told = fingerprint([arguments, bases, self.canonical, self.version])
-        return f"{self.name} {type(self).__module__}.{type(self).__qualname__} {told}"
+        told = [fingerprint([bases, self.version])]
+        for value in (self._arguments, self.canonical):
+            try:
+                told.append(fingerprint(value))
+            except Unnameable as error:
+                if self.version == "":
+                    raise ValueError(
+                        f"objective {self.name!r} was made with {error}, which cannot be told "
+                        "from another such value in a memo on disk; give it a version= that "
+                        "changes whenever that does, or memo=True"
+                    ) from error
+        kind = type(self)
+        return f"{self.name} {kind.__module__}.{kind.__qualname__} {fingerprint(told)}"
 
     @property
     def spent(self) -> int:
@@ -302,7 +306,7 @@ class Objective(Reward):
     def _name_of_memory(self) -> str | None:
         try:
             return self.namespace
-        except (Unnameable, ValueError):
+        except ValueError:
             return None  # nobody could tell whose they are
 
 
