@@ -12,7 +12,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, TypedDict, cast, get_args
 
@@ -311,13 +310,14 @@ class Objective(Reward):
 
 
 _OPTIONS = frozenset(ObjectiveOptions.__annotations__)
+_NO_NUMBER = (str, bytes, bytearray, complex, np.complexfloating)  # though some become floats
 _MEND = "mend the objective, or let it return None for what it cannot score"
 
 
 def _as_list(scores: object) -> list[object] | str:
     """What a scorer returned as a list; or what is wrong with it."""
-    if isinstance(scores, np.ndarray | Tensor) and scores.ndim:
-        return cast("list[object]", scores.tolist())
+    if isinstance(scores, np.ndarray | Tensor):
+        scores = scores.tolist()
     if isinstance(scores, str | bytes | Mapping | Set) or not isinstance(scores, Iterable):
         return f"returned {scores!r} ({type(scores).__name__})"
     return list(scores)
@@ -325,14 +325,11 @@ def _as_list(scores: object) -> list[object] | str:
 
 def _as_number(score: object) -> float | None:
     """A finite number that float32 can hold, as a float; None for anything else."""
-    single = isinstance(score, np.ndarray | np.generic | Tensor) and score.ndim == 0
-    if not (single or isinstance(score, Real) or hasattr(score, "__float__")):
-        return None
-    if isinstance(score, str | bytes) or getattr(score, "ndim", 0) > 0:
+    if isinstance(score, _NO_NUMBER) or getattr(score, "ndim", 0) > 0:
         return None
     try:
         value = float(cast(SupportsFloat, score))
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
     return value if math.isfinite(value) and abs(value) <= _LARGEST else None
 
