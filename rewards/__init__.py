@@ -7,10 +7,12 @@ are looked up here by name (``tokengym.rewards.QED``) when they are first used.
 from typing import TYPE_CHECKING
 
 from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
+from .budget import BudgetExhausted
 from .combining import Chebyshev, GeometricMean, Pareto, WeightedProduct
 from .discriminators import ConvDiscriminator
-from .memo import Memo
-from .objective import FunctionObjective, Objective, ObjectiveError, objective
+from .function import FunctionObjective, objective
+from .memo import Memo, MemoError, SQLiteMemo
+from .objective import Objective, ObjectiveError
 from .registry import RewardSpec, UnknownRewardError, make_reward, register_reward, reward_targets
 from .repetition import RepetitionPenalty
 from .schedules import Alternate, Curriculum, Ramp
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "QED",
     "Alternate",
+    "BudgetExhausted",
     "Chebyshev",
     "Clip",
     "ConvDiscriminator",
@@ -46,6 +49,7 @@ __all__ = [
     "LogP",
     "MaxGaussian",
     "Memo",
+    "MemoError",
     "MinGaussian",
     "Objective",
     "ObjectiveError",
@@ -57,6 +61,7 @@ __all__ = [
     "ReverseSigmoid",
     "Reward",
     "RewardSpec",
+    "SQLiteMemo",
     "Scores",
     "Sigmoid",
     "Step",

@@ -12,15 +12,18 @@ its druglikeness is a true 0.0.
 # Shapes: B sequences
 from __future__ import annotations
 
+import functools
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from .parts import function_name, joined_parts
+from .state import State, flatten_optimizer, restore_optimizer, with_prefix
 
 if TYPE_CHECKING:
     from ..envs.sequences import Sequences
@@ -67,6 +70,20 @@ class Progress:
     share: float = 0.0
 
 
+def _timed(call: Callable[[Reward, Sequences], Scores]) -> Callable[[Reward, Sequences], Scores]:
+    """A ``__call__`` that adds what it takes to its reward's ``milliseconds``."""
+
+    @functools.wraps(call)
+    def timed(self: Reward, sequences: Sequences) -> Scores:
+        before, start = self.milliseconds, time.perf_counter()
+        scores = call(self, sequences)
+        # Not added to what it may have become within: a call of the class above is a part of this.
+        self.milliseconds = before + 1e3 * (time.perf_counter() - start)
+        return scores
+
+    return timed
+
+
 class Reward(ABC):
     """Scores a batch of sequences; subclasses define ``__call__``.
 
@@ -78,12 +95,19 @@ class Reward(ABC):
         credit: ``"rollouts"`` when the reward is cheap enough to score every Monte Carlo
             completion, ``"terminal"`` when it scores the finished sequence once.
         range: the lowest and the highest value, as far as they are known.
+        milliseconds: what its calls have taken since ``take_statistics`` was last asked.
     """
 
     name: str = "reward"
     kind: Kind = "component"
     credit: Credit = "terminal"
     range: tuple[float, float] = (-float("inf"), float("inf"))
+    milliseconds: float = 0.0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__call__" in vars(cls):
+            cls.__call__ = _timed(cls.__call__)  # type: ignore[assignment, method-assign]
 
     @abstractmethod
     def __call__(self, sequences: Sequences) -> Scores:
@@ -99,16 +123,27 @@ class Reward(ABC):
         """The name of its own values among the parts; in short what makes it, if others do."""
         return function_name(type(self)) if self.children else self.name
 
-    def components(self) -> Iterator[Reward]:
-        """The leaves of the expression, each object once."""
+    def walk(self) -> Iterator[Reward]:
+        """Every reward of the expression from left to right, each object once; this one first."""
         seen: set[int] = set()
         stack: list[Reward] = [self]
         while stack:
             reward = stack.pop()
-            stack.extend(reversed(reward.children))
-            if not reward.children and id(reward) not in seen:
+            if id(reward) not in seen:
                 seen.add(id(reward))
+                stack.extend(reversed(reward.children))
                 yield reward
+
+    def components(self) -> Iterator[Reward]:
+        """The leaves of the expression, each object once."""
+        return (reward for reward in self.walk() if not reward.children)
+
+    def named(self) -> dict[str, Reward]:
+        """Every reward of the expression by its name, numbered (``qed#2``) where it has a twin."""
+        found: dict[str, Reward] = {}
+        for reward in self.walk():
+            found[_numbered(reward.name, found)] = reward
+        return found
 
     def terms(self) -> list[tuple[float, Reward]]:
         """The reward as a weighted sum in this round; a single term when it is no sum.
@@ -138,6 +173,36 @@ class Reward(ABC):
         """
         for child in self.children:
             child.end_round(sequences, scores)
+
+    def adopt_canonical(self, canonical: Callable[[str], str | None] | None) -> None:
+        """Hand the task's canonical form, if it has one, to the objectives that asked for it."""
+        for child in self.children:
+            child.adopt_canonical(canonical)
+
+    def ensure_usable(self) -> None:
+        """Ask before a round, or an episode's end, whether the reward can go on scoring.
+
+        Raises:
+            BudgetExhausted: an objective has scored as many sequences as it may.
+            ObjectiveError: an objective fails on too large a share of them.
+        """
+        for child in self.children:
+            child.ensure_usable()
+
+    def state(self) -> State:
+        """What a checkpoint has to keep of this reward: named tensors and JSON values.
+
+        Of itself alone: whoever saves asks every reward of the expression (``named``).
+        """
+        return {}, {}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:  # noqa: B027
+        """The inverse of ``state``, after ``prepare``."""
+
+    def take_statistics(self) -> dict[str, float]:
+        """Figures of the calls since this was last asked: ``milliseconds``, and its own."""
+        taken, self.milliseconds = self.milliseconds, 0.0
+        return {"milliseconds": taken}
 
     def __add__(self, other: Reward) -> Reward:
         if not isinstance(other, Reward):
@@ -184,6 +249,18 @@ class TrainableReward(Reward):
     @abstractmethod
     def update(self, real: Sequences, generated: Sequences) -> dict[str, float]:
         """Learn from one batch of each; returns metrics for the log."""
+
+    def state(self) -> State:
+        """The weights, the optimiser, and the number of updates."""
+        tensors, groups = flatten_optimizer("optimizer", self.optimizer)
+        tensors |= {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        return tensors, {"optimizer": groups, "updates": self.updates}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        self.network.load_state_dict(with_prefix("network", tensors))
+        restore_optimizer("optimizer", self.optimizer, tensors, state["optimizer"])
+        self.updates = int(state["updates"])
 
 
 class WeightedSum(Reward):
@@ -289,3 +366,9 @@ def _factor_name(reward: Reward) -> str:
 
 def _times(a: float, b: float) -> float:
     return 0.0 if 0.0 in (a, b) else a * b  # 0 * inf is 0 for a bound
+
+
+def _numbered(name: str, taken: Mapping[str, object]) -> str:
+    """The name itself, or with a number after it where others have it already."""
+    count = sum(known == name or known.startswith(f"{name}#") for known in taken)
+    return name if count == 0 else f"{name}#{count + 1}"

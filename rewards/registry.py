@@ -13,12 +13,12 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
 from .base import Reward
-from .objective import BatchFunction, FunctionObjective
+from .function import BatchFunction, FunctionObjective
 
 _TARGETS = {
     "alternate": "tokengym.rewards.schedules:Alternate",
@@ -49,6 +49,8 @@ _TARGETS = {
 }
 # A reward, its name or expression, or a function of a batch of texts.
 RewardSpec = Reward | str | BatchFunction
+# From a name, the rewards in its brackets and its options, to a reward.
+Lookup = Callable[[str, Sequence[object], dict[str, object]], Reward]
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _GROUP = "tokengym.objectives"
@@ -88,7 +90,7 @@ def make_reward(spec: RewardSpec) -> Reward:
     if isinstance(spec, Reward):
         return spec
     if isinstance(spec, str):
-        return _parse(spec)
+        return parse_reward(spec, named_reward)
     if isinstance(spec, type) and issubclass(spec, Reward):
         return spec()
     if callable(spec):
@@ -96,7 +98,16 @@ def make_reward(spec: RewardSpec) -> Reward:
     raise TypeError(f"reward is {spec!r}; expected a Reward, a name, an expression or a function")
 
 
-def _parse(text: str) -> Reward:
+def parse_reward(text: str, lookup: Lookup) -> Reward:
+    """The reward that an expression means.
+
+    Args:
+        text: names, numbers, ``+``, ``*`` and calls with rewards and literal keywords.
+        lookup: from a name, the rewards and the keywords of its call to the reward.
+
+    Raises:
+        ValueError: it is no such expression.
+    """
     references: dict[str, str] = {}
 
     def stand_in(match: re.Match[str]) -> str:
@@ -111,7 +122,7 @@ def _parse(text: str) -> Reward:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return _named(references.get(name, name), [], {})
+                return lookup(references.get(name, name), [], {})
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 rewards = [build(argument) for argument in arguments]
                 if not all(isinstance(reward, Reward) for reward in rewards):
@@ -120,7 +131,7 @@ def _parse(text: str) -> Reward:
                         "options by name, as in 'sigmoid(qed, low=0.2, high=0.8)'"
                     )
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return _named(references.get(name, name), rewards, options)
+                return lookup(references.get(name, name), rewards, options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -145,7 +156,13 @@ def _parse(text: str) -> Reward:
     return reward
 
 
-def _named(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
+def named_reward(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
+    """The reward of a name, made with rewards by position and options by keyword.
+
+    Raises:
+        UnknownRewardError: no such name.
+        ValueError: it takes other rewards or options.
+    """
     targets = reward_targets()
     target = name if ":" in name else targets.get(name)
     if target is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from tokengym.rewards import (
     Reward,
     Scores,
 )
-from tokengym.rewards.schedules import Schedule
 
 from .conftest import encoded, given
 
@@ -242,26 +241,12 @@ def test_resumed_in_the_middle_equals_never_stopped(
     first.learn(TOTAL, callback=StopAfter(5))
     first.save(tmp_path / "middle")
     second: Any = kind.load(tmp_path / "middle", env_with(make()))
-    carry(first.task.reward, second.task.reward)
     second.learn(TOTAL - second.num_timesteps, reset_num_timesteps=False)
     assert (first.rounds, second.rounds) == (5, 12)
     assert torch.equal(weights(whole), weights(second))
     sequences = whole.sample(4, seed=0)
     scores = [agent.task.reward(sequences).values_B for agent in (whole, second)]
     assert torch.equal(*scores)
-
-
-def carry(before: Reward, after: Reward) -> None:
-    """What a checkpoint does with the state of a schedule."""
-    for old, new in zip(schedules_in(before), schedules_in(after), strict=True):
-        new.restore(*json.loads(json.dumps(old.state())))
-
-
-def schedules_in(reward: Reward) -> Iterator[Any]:
-    if isinstance(reward, Schedule):
-        yield reward
-    for child in reward.children:
-        yield from schedules_in(child)
 
 
 def test_an_agent_moves_the_weights_and_leaves_what_rests_alone() -> None:
