@@ -73,13 +73,8 @@ def test_what_is_read_is_what_was_scored_to_the_last_bit(tmp_path: Path) -> None
 
 
 def test_twins_are_both_kept(tmp_path: Path) -> None:
-    cheap, dear = (
-        FunctionObjective(function, name="twin", credit=credit)
-        for function, credit in (
-            (lambda texts: [1.0 for _ in texts], "rollouts"),
-            (lambda texts: [2.0 for _ in texts], "terminal"),
-        )
-    )
+    cheap = FunctionObjective(lambda texts: [1.0] * len(texts), name="twin", credit="rollouts")
+    dear = FunctionObjective(lambda texts: [2.0] * len(texts), name="twin")
     vocabulary = Vocabulary.from_tokens(TOKENS, "characters", eos=False)
     task = Task(name="Twins", vocabulary=vocabulary, max_length=4, reward=cheap + 2 * dear)
     learner = ORGAN("GRU", TokenEnv(task), batch_size=3, completions=1, seed=0)
