@@ -1,0 +1,35 @@
+from .base import MoleculeObjective, Valid, canonical_smiles, molecule
+from .organ import OrganConciseness, OrganDiversity, OrganSoftNovelty
+from .properties import (
+    QED,
+    TPSA,
+    Lipinski,
+    LogP,
+    MolecularWeight,
+    NaturalProductLikeness,
+    Rings,
+    SyntheticAccessibility,
+)
+from .structure import NewMolecule, Scaffold, Similarity, Substructure
+
+__all__ = [
+    "QED",
+    "TPSA",
+    "Lipinski",
+    "LogP",
+    "MolecularWeight",
+    "MoleculeObjective",
+    "NaturalProductLikeness",
+    "NewMolecule",
+    "OrganConciseness",
+    "OrganDiversity",
+    "OrganSoftNovelty",
+    "Rings",
+    "Scaffold",
+    "Similarity",
+    "Substructure",
+    "SyntheticAccessibility",
+    "Valid",
+    "canonical_smiles",
+    "molecule",
+]
