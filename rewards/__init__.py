@@ -14,21 +14,44 @@ from .registry import RewardSpec, UnknownRewardError, make_reward, register_rewa
 from .repetition import RepetitionPenalty
 
 if TYPE_CHECKING:
-    from .molecules import QED, LogP, SyntheticAccessibility, Valid
+    from .molecules import (
+        QED,
+        TPSA,
+        Lipinski,
+        LogP,
+        MolecularWeight,
+        NaturalProductLikeness,
+        NewMolecule,
+        Rings,
+        Scaffold,
+        Similarity,
+        Substructure,
+        SyntheticAccessibility,
+        Valid,
+    )
 
 __all__ = [
     "QED",
+    "TPSA",
     "ConvDiscriminator",
     "FunctionObjective",
+    "Lipinski",
     "LogP",
     "Memo",
+    "MolecularWeight",
+    "NaturalProductLikeness",
+    "NewMolecule",
     "Objective",
     "ObjectiveError",
     "Product",
     "RepetitionPenalty",
     "Reward",
     "RewardSpec",
+    "Rings",
+    "Scaffold",
     "Scores",
+    "Similarity",
+    "Substructure",
     "Sum",
     "SyntheticAccessibility",
     "TrainableReward",
@@ -41,8 +64,17 @@ __all__ = [
 ]
 
 
+_MOLECULES = frozenset(
+    [
+        *("Lipinski", "LogP", "MolecularWeight", "NaturalProductLikeness", "NewMolecule", "QED"),
+        *("Rings", "Scaffold", "Similarity", "Substructure", "SyntheticAccessibility", "TPSA"),
+        "Valid",
+    ]
+)
+
+
 def __getattr__(name: str) -> object:
-    if name in ("LogP", "QED", "SyntheticAccessibility", "Valid"):
+    if name in _MOLECULES:
         from . import molecules  # RDKit is an extra, and slow to import
 
         return getattr(molecules, name)

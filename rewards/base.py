@@ -58,11 +58,13 @@ class Reward(ABC):
         credit: ``"rollouts"`` when the reward is cheap enough to score every Monte Carlo
             completion, ``"terminal"`` when it scores the finished sequence once.
         range: the lowest and the highest value, as far as they are known.
+        microseconds: what a sequence typically costs on one core, as measured; None: unknown.
     """
 
     name: str = "reward"
     credit: Credit = "terminal"
     range: tuple[float, float] = (-float("inf"), float("inf"))
+    microseconds: float | None = None
 
     @abstractmethod
     def __call__(self, sequences: Sequences) -> Scores:

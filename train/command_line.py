@@ -18,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
@@ -27,7 +27,8 @@ from rich.table import Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
 from ..envs import DataError, make_task, registered_tasks, task_factory
-from ..rewards import ObjectiveError, UnknownRewardError, make_reward, reward_targets
+from ..rewards import ObjectiveError, Reward, UnknownRewardError, make_reward, reward_targets
+from ..rewards.registry import load_target
 from .evaluation import (
     figures_as_json,
     figures_of_samples,
@@ -252,23 +253,39 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 
 def _rewards(options: Namespace, console: Console) -> None:
-    """List the named rewards, with their ranges and how tokens get their credit."""
-    table = Table("name", "range", "credit", "what it is")
+    """List the named rewards, with their ranges, what they cost and how tokens get their credit."""
+    table = Table("name", "range", "µs each", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
-            reward = make_reward(name)
+            found = load_target(target)
+            reward = found if _is_reward_class(found) else make_reward(name)
             low, high = reward.range
-            what = (type(reward).__doc__ or "").strip().splitlines()[0]
-            table.add_row(name, f"{low:g} .. {high:g}", reward.credit, what)
+            cost = "-" if reward.microseconds is None else f"{reward.microseconds:,.0f}"
+            what = (reward.__doc__ or "").strip().splitlines()[0]
+            taken = name + _options_needed(found)
+            table.add_row(taken, f"{low:g} .. {high:g}", cost, reward.credit, what)
         except (ImportError, ValueError, TypeError) as error:
-            table.add_row(name, "-", "-", f"not available: {error}")
-        del target
+            table.add_row(name, "-", "-", "-", f"not available: {error}")
     console.print(table)
     console.print(
         "Combine them: '0.5 * conv_discriminator + 0.5 * qed * valid'. "
         "One of your own is 'module:attribute'.",
         highlight=False,
     )
+
+
+def _is_reward_class(found: object) -> TypeGuard[type[Reward]]:
+    return inspect.isclass(found) and issubclass(found, Reward)
+
+
+def _options_needed(found: object) -> str:
+    """What a reward cannot be made without, such as ``(target=...)``; empty for most."""
+    if not _is_reward_class(found):
+        return ""
+    parameters = inspect.signature(found).parameters.values()
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [f"{p.name}=..." for p in parameters if p.default is p.empty and p.kind in plain]
+    return f"({', '.join(needed)})" if needed else ""
 
 
 def _checkpoint_of(path: Path) -> Path:

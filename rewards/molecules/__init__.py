@@ -1,5 +1,14 @@
 from .base import MoleculeObjective, Valid, canonical_smiles, molecule
-from .organ import OrganConciseness, OrganDiversity, OrganSoftNovelty
+from .organ import (
+    OrganConciseness,
+    OrganDiversity,
+    OrganDruglikeness,
+    OrganHardNovelty,
+    OrganNaturalness,
+    OrganSoftNovelty,
+    OrganSolubility,
+    OrganSynthesizability,
+)
 from .properties import (
     QED,
     TPSA,
@@ -23,7 +32,12 @@ __all__ = [
     "NewMolecule",
     "OrganConciseness",
     "OrganDiversity",
+    "OrganDruglikeness",
+    "OrganHardNovelty",
+    "OrganNaturalness",
     "OrganSoftNovelty",
+    "OrganSolubility",
+    "OrganSynthesizability",
     "Rings",
     "Scaffold",
     "Similarity",

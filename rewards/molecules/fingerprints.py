@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from rdkit import DataStructs
-from rdkit.Chem import rdFingerprintGenerator as generators
+from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
 from .base import Molecule
@@ -43,8 +43,10 @@ def tanimoto(a: Fingerprint, b: Fingerprint) -> float:
 
 
 def _circular(radius: int, *, roles: bool = False) -> Callable[[Molecule], Fingerprint]:
-    invariants = generators.GetMorganFeatureAtomInvGen() if roles else None
-    generator = generators.GetMorganGenerator(radius=radius, atomInvariantsGenerator=invariants)
+    invariants = rdFingerprintGenerator.GetMorganFeatureAtomInvGen() if roles else None
+    generator = rdFingerprintGenerator.GetMorganGenerator(
+        radius=radius, atomInvariantsGenerator=invariants
+    )
     compute: Callable[[Molecule], Fingerprint] = generator.GetSparseCountFingerprint
     return compute
 
@@ -58,7 +60,7 @@ _FUNCTIONS: dict[str, Callable[[Molecule], Fingerprint]] = {
     "ECFP6": _circular(3),
     "FCFP4": _circular(2, roles=True),
     "FCFP6": _circular(3, roles=True),
-    "AP": generators.GetAtomPairGenerator(maxDistance=10).GetSparseCountFingerprint,
-    "PATH": generators.GetRDKitFPGenerator(maxPath=7, fpSize=2048).GetFingerprint,
+    "AP": rdFingerprintGenerator.GetAtomPairGenerator(maxDistance=10).GetSparseCountFingerprint,
+    "PATH": rdFingerprintGenerator.GetRDKitFPGenerator(maxPath=7, fpSize=2048).GetFingerprint,
     "PHCO": _pharmacophores,
 }

@@ -1,13 +1,14 @@
 """ORGAN's seven objectives over molecules (Guimaraes et al., 2017, arXiv 1705.10843, section 4.1).
 
-Four of them are objectives of ``properties.py`` under their names here: druglikeness is ``QED``,
-synthesizability ``SyntheticAccessibility``, solubility ``LogP``, naturalness
-``NaturalProductLikeness``; hard novelty is ``NewMolecule``. This file has the other three. The
-paper multiplies every one by the repetition penalty, a reward of its own here.
+Druglikeness, synthesizability, solubility and naturalness are objectives of ``properties.py`` with
+the mappings of ORGAN's published code; diversity, novelty (hard and soft) and conciseness are
+defined by a training set or by the spelling. The paper multiplies each by a penalty for repetition,
+which is ``RepetitionPenalty`` here.
 
-Unlike ORGAN's code, diversity compares with one sample of the reference, drawn once: there a fresh
-one is drawn for every batch, so the reward of a molecule moves. A single atom is a molecule here,
-and is none there.
+Unlike ORGAN's code, diversity compares with one sample of the training set, drawn once: there a
+fresh one is drawn for every batch, so the reward of a molecule moves. Hard novelty compares
+canonical forms on both sides: there the training set is taken as it is spelt. A single atom is a
+molecule here and none there.
 """
 
 from __future__ import annotations
@@ -20,9 +21,41 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from ..objective import Objective
 from .base import Molecule, MoleculeObjective, canonical_smiles, linear, molecule
+from .properties import QED, LogP, NaturalProductLikeness, SyntheticAccessibility
 from .reference import Reference, reference_texts
+from .structure import NewMolecule
 
 _MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=4, fpSize=2048)
+
+
+class OrganDruglikeness(QED):
+    """QED, the quantitative estimate of druglikeness."""
+
+    name = "organ_druglikeness"
+
+
+class OrganSynthesizability(SyntheticAccessibility):
+    """The SA score of Ertl and Schuffenhauer (2009), 5 -> 0 and 1.5 -> 1, clipped."""
+
+    name = "organ_synthesizability"
+
+
+class OrganSolubility(LogP):
+    """Crippen's logP, -2.12178879609 -> 0 and 6.0429063424 -> 1, clipped."""
+
+    name = "organ_solubility"
+
+    def __init__(self) -> None:
+        super().__init__(low=-2.12178879609, high=6.0429063424)
+
+
+class OrganNaturalness(NaturalProductLikeness):
+    """The NP score of Ertl et al. (2008), -3 -> 0 and 1 -> 1, clipped."""
+
+    name = "organ_naturalness"
+
+    def __init__(self) -> None:
+        super().__init__(low=-3.0, high=1.0)
 
 
 class OrganDiversity(MoleculeObjective):
@@ -37,7 +70,7 @@ class OrganDiversity(MoleculeObjective):
     """
 
     name = "organ_diversity"
-    microseconds = 200.0
+    microseconds = 300.0
 
     def __init__(self, reference: Reference, sample: int = 100, seed: int = 0) -> None:
         super().__init__()
@@ -54,6 +87,16 @@ class OrganDiversity(MoleculeObjective):
         return linear(1.0 - sum(similarities) / len(similarities), 0.9, 0.945)
 
 
+class OrganHardNovelty(NewMolecule):
+    """1.0 for a molecule that is not in the training set, 0.0 for one that is, however spelt.
+
+    Args:
+        reference: the training set: SMILES, or a file with one at the start of each line.
+    """
+
+    name = "organ_novelty_hard"
+
+
 class OrganSoftNovelty(Objective):
     """1.0 for a molecule that is not spelt so in the training set, 0.3 for one that is.
 
@@ -63,7 +106,7 @@ class OrganSoftNovelty(Objective):
 
     name = "organ_novelty_soft"
     range = (0.0, 1.0)
-    microseconds = 100.0
+    microseconds = 200.0
 
     def __init__(self, reference: Reference) -> None:
         super().__init__(memo=False)
@@ -79,11 +122,11 @@ class OrganSoftNovelty(Objective):
 
 
 class OrganConciseness(Objective):
-    """1 - d / 20, d in [0, 20] being how many characters longer a SMILES is than its canonical form."""
+    """1 - d / 20, where a SMILES is d in [0, 20] characters longer than its canonical form."""
 
     name = "organ_conciseness"
     range = (0.0, 1.0)
-    microseconds = 100.0
+    microseconds = 200.0
 
     def __init__(self) -> None:
         super().__init__(memo=False)  # canonical_smiles remembers; spellings differ in value

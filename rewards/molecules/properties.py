@@ -20,6 +20,11 @@ def crippen_logp(molecule: Molecule) -> float:
     return float(rdMolDescriptors.CalcCrippenDescriptors(molecule)[0])
 
 
+def average_weight(molecule: Molecule) -> float:
+    """The average molecular weight, in daltons, hydrogens counted."""
+    return float(Descriptors.MolWt(molecule))  # type: ignore[attr-defined]  # not in its stubs
+
+
 def polar_surface(molecule: Molecule) -> float:
     """Topological polar surface area of nitrogen and oxygen, in square angstroms (Ertl, 2000)."""
     return float(rdMolDescriptors.CalcTPSA(molecule))
@@ -29,7 +34,7 @@ class QED(MoleculeObjective):
     """Quantitative estimate of druglikeness (Bickerton et al., 2012), in [0, 1]."""
 
     name = "qed"
-    microseconds = 1000.0
+    microseconds = 1200.0
 
     def value(self, molecule: Molecule) -> float:
         """RDKit's QED with its default weights."""
@@ -40,7 +45,7 @@ class LogP(MoleculeObjective):
     """ORGAN's solubility: Crippen's logP, mapped ``low`` -> 0 and ``high`` -> 1, clipped."""
 
     name = "logp"
-    microseconds = 300.0
+    microseconds = 400.0
 
     def __init__(self, low: float = -2.12, high: float = 6.04) -> None:
         super().__init__()
@@ -55,7 +60,7 @@ class SyntheticAccessibility(MoleculeObjective):
     """ORGAN's synthesizability: the SA score of Ertl and Schuffenhauer (2009), 5 -> 0, 1.5 -> 1."""
 
     name = "synthetic_accessibility"
-    microseconds = 200.0
+    microseconds = 400.0
 
     def value(self, molecule: Molecule) -> float:
         """The mapped SA score, clipped to [0, 1]."""
@@ -63,17 +68,17 @@ class SyntheticAccessibility(MoleculeObjective):
 
 
 class NaturalProductLikeness(MoleculeObjective):
-    """ORGAN's naturalness: the NP score of Ertl et al. (2008), ``low`` -> 0, ``high`` -> 1, clipped."""
+    """ORGAN's naturalness: the NP score of Ertl et al. (2008), ``low`` -> 0 and ``high`` -> 1."""
 
     name = "natural_product_likeness"
-    microseconds = 100.0
+    microseconds = 350.0
 
     def __init__(self, low: float = -3.0, high: float = 1.0) -> None:
         super().__init__()
         self.low, self.high = _ordered(low, high)
 
     def value(self, molecule: Molecule) -> float:
-        """The mapped NP score."""
+        """The mapped NP score, clipped to [0, 1]."""
         return linear(np_score(molecule), self.low, self.high)
 
 
@@ -86,15 +91,15 @@ class Lipinski(MoleculeObjective):
     """
 
     name = "lipinski"
-    microseconds = 300.0
+    microseconds = 400.0
 
     def value(self, molecule: Molecule) -> float:
         """The share of the four rules."""
         kept = (
-            Descriptors.MolWt(molecule) <= 500,
+            average_weight(molecule) <= 500,
             crippen_logp(molecule) <= 5,
-            rdMolDescriptors.CalcNumLipinskiHBD(molecule) <= 5,
-            rdMolDescriptors.CalcNumLipinskiHBA(molecule) <= 10,
+            int(rdMolDescriptors.CalcNumLipinskiHBD(molecule)) <= 5,
+            int(rdMolDescriptors.CalcNumLipinskiHBA(molecule)) <= 10,
         )
         return sum(kept) / len(kept)
 
@@ -104,11 +109,10 @@ class MolecularWeight(MoleculeObjective):
 
     name = "molecular_weight"
     range = (0.0, float("inf"))
-    microseconds = 100.0
 
     def value(self, molecule: Molecule) -> float:
         """RDKit's ``MolWt``."""
-        return float(Descriptors.MolWt(molecule))
+        return average_weight(molecule)
 
 
 class TPSA(MoleculeObjective):
@@ -116,7 +120,6 @@ class TPSA(MoleculeObjective):
 
     name = "tpsa"
     range = (0.0, float("inf"))
-    microseconds = 100.0
 
     def value(self, molecule: Molecule) -> float:
         """RDKit's TPSA, of nitrogen and oxygen alone."""
@@ -128,7 +131,6 @@ class Rings(MoleculeObjective):
 
     name = "rings"
     range = (0.0, float("inf"))
-    microseconds = 100.0
 
     def value(self, molecule: Molecule) -> float:
         """RDKit's ``CalcNumRings``."""

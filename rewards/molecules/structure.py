@@ -24,7 +24,7 @@ class Similarity(MoleculeObjective):
     """
 
     name = "similarity"
-    microseconds = 150.0  # PHCO: 5,000
+    microseconds = 250.0  # with PHCO 6,000
 
     def __init__(self, target: str, fingerprint: FingerprintKind = "ECFP4") -> None:
         super().__init__()
@@ -45,7 +45,6 @@ class Substructure(MoleculeObjective):
     """
 
     name = "substructure"
-    microseconds = 100.0
 
     def __init__(self, smarts: str, forbidden: bool = False) -> None:
         super().__init__()
@@ -98,7 +97,7 @@ class NewMolecule(Objective):
 
     name = "new_molecule"
     range = (0.0, 1.0)
-    microseconds = 100.0
+    microseconds = 200.0
 
     def __init__(self, reference: Reference) -> None:
         super().__init__(memo=False)  # canonical_smiles remembers

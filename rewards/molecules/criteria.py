@@ -1,7 +1,8 @@
 """What the tasks of PMO and GuacaMol are made of: properties, what is wanted of them, and means.
 
-A term is a function of a molecule that is 1 where a property is as wanted, and at least 0. The
-modifiers and their names in GuacaMol (Brown et al., 2019, arXiv 1811.09621) are in their docstrings.
+A criterion is a function of a molecule that is 1 where a property is as wanted, and never below 0:
+a property and a modifier of it. GuacaMol (Brown et al., 2019, arXiv 1811.09621) defines them; where
+its names differ, the docstrings give them.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def isomer(formula: str) -> Property:
 
 def fluorines(molecule: Molecule) -> float:
     """The number of fluorine atoms."""
-    return sum(atom.GetAtomicNum() == 9 for atom in molecule.GetAtoms())
+    return float(sum(atom.GetAtomicNum() == 9 for atom in molecule.GetAtoms()))
 
 
 def rings(molecule: Molecule) -> float:
