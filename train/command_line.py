@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeGuard
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
 from ..envs import DataError, make_task, registered_tasks, task_factory
@@ -254,7 +254,8 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 def _rewards(options: Namespace, console: Console) -> None:
     """List the named rewards, with their ranges, what they cost and how tokens get their credit."""
-    table = Table("name", "range", "µs each", "credit", "what it is")
+    name_column = Column("name", overflow="fold")  # whole, however narrow the terminal
+    table = Table(name_column, "range", "µs each", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
             found = load_target(target)
