@@ -254,7 +254,7 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 def _rewards(options: Namespace, console: Console) -> None:
     """List the named rewards, with their ranges, what they cost and how tokens get their credit."""
-    name_column = Column("name", overflow="fold")  # whole, however narrow the terminal
+    name_column = Column("name", overflow="fold", min_width=24)  # whole in 80 columns too
     table = Table(name_column, "range", "µs each", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
