@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         Lipinski,
         LogP,
         MolecularWeight,
-        NaturalProductLikeness,
         NewMolecule,
+        NPLikeness,
         Rings,
         Scaffold,
         Similarity,
@@ -39,7 +39,7 @@ __all__ = [
     "LogP",
     "Memo",
     "MolecularWeight",
-    "NaturalProductLikeness",
+    "NPLikeness",
     "NewMolecule",
     "Objective",
     "ObjectiveError",
@@ -66,7 +66,7 @@ __all__ = [
 
 _MOLECULES = frozenset(
     [
-        *("Lipinski", "LogP", "MolecularWeight", "NaturalProductLikeness", "NewMolecule", "QED"),
+        *("Lipinski", "LogP", "MolecularWeight", "NPLikeness", "NewMolecule", "QED"),
         *("Rings", "Scaffold", "Similarity", "Substructure", "SyntheticAccessibility", "TPSA"),
         "Valid",
     ]

@@ -19,8 +19,8 @@ from tokengym.rewards.molecules import (
     Lipinski,
     LogP,
     MolecularWeight,
-    NaturalProductLikeness,
     NewMolecule,
+    NPLikeness,
     OrganConciseness,
     OrganDiversity,
     OrganHardNovelty,
@@ -150,7 +150,7 @@ def test_a_reference_is_a_list_or_a_file(tmp_path: Path) -> None:
 
 def test_natural_products_are_told_from_synthetic_molecules() -> None:
     camphor, sulfonamide = "CC1(C)C2CCC1(C)C(=O)C2", "Cc1ccc(cc1)S(=O)(=O)Nc1ccc(Cl)cc1"
-    scores = NaturalProductLikeness().score_texts([camphor, ERYTHROMYCIN, sulfonamide, "C("])
+    scores = NPLikeness().score_texts([camphor, ERYTHROMYCIN, sulfonamide, "C("])
     assert scores[0] == 1.0
     assert scores[1] == 1.0
     assert scores[2] is not None
@@ -158,9 +158,7 @@ def test_natural_products_are_told_from_synthetic_molecules() -> None:
     assert scores[3] == 0.0
     raw = np_score(molecule(sulfonamide))
     assert scores[2] == pytest.approx((raw + 3) / 4)
-    assert NaturalProductLikeness(-5, 5).score_texts([sulfonamide]) == [
-        pytest.approx((raw + 5) / 10)
-    ]
+    assert NPLikeness(-5, 5).score_texts([sulfonamide]) == [pytest.approx((raw + 5) / 10)]
 
 
 # ORGAN's published code, ``mol_metrics.py``: the numbers, not the code.
@@ -276,7 +274,7 @@ def test_the_cache_of_molecules_is_bounded() -> None:
 
 
 def test_bounds_have_to_be_in_order() -> None:
-    for wrong in (lambda: LogP(1, 1), lambda: NaturalProductLikeness(2, 1)):
+    for wrong in (lambda: LogP(1, 1), lambda: NPLikeness(2, 1)):
         with pytest.raises(ValueError, match="expected low < high"):
             wrong()
     assert math.isinf(MolecularWeight().range[1])

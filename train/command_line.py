@@ -254,8 +254,7 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 def _rewards(options: Namespace, console: Console) -> None:
     """List the named rewards, with their ranges, what they cost and how tokens get their credit."""
-    name_column = Column("name", overflow="fold", min_width=24)  # whole in 80 columns too
-    table = Table(name_column, "range", "µs each", "credit", "what it is")
+    table = Table(Column("name", no_wrap=True), "range", "µs each", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
             found = load_target(target)
@@ -263,8 +262,8 @@ def _rewards(options: Namespace, console: Console) -> None:
             low, high = reward.range
             cost = "-" if reward.microseconds is None else f"{reward.microseconds:,.0f}"
             what = (reward.__doc__ or "").strip().splitlines()[0]
-            taken = name + _options_needed(found)
-            table.add_row(taken, f"{low:g} .. {high:g}", cost, reward.credit, what)
+            what += _options_needed(found)
+            table.add_row(name, f"{low:g} .. {high:g}", cost, reward.credit, what)
         except (ImportError, ValueError, TypeError) as error:
             table.add_row(name, "-", "-", "-", f"not available: {error}")
     console.print(table)
@@ -280,13 +279,13 @@ def _is_reward_class(found: object) -> TypeGuard[type[Reward]]:
 
 
 def _options_needed(found: object) -> str:
-    """What a reward cannot be made without, such as ``(target=...)``; empty for most."""
+    """What a reward cannot be made without, as in 'Needs target='; empty for most."""
     if not _is_reward_class(found):
         return ""
     parameters = inspect.signature(found).parameters.values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    needed = [f"{p.name}=..." for p in parameters if p.default is p.empty and p.kind in plain]
-    return f"({', '.join(needed)})" if needed else ""
+    needed = [f"{p.name}=" for p in parameters if p.default is p.empty and p.kind in plain]
+    return f" Needs {', '.join(needed)}." if needed else ""
 
 
 def _checkpoint_of(path: Path) -> Path:

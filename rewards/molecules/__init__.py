@@ -15,7 +15,7 @@ from .properties import (
     Lipinski,
     LogP,
     MolecularWeight,
-    NaturalProductLikeness,
+    NPLikeness,
     Rings,
     SyntheticAccessibility,
 )
@@ -28,7 +28,7 @@ __all__ = [
     "LogP",
     "MolecularWeight",
     "MoleculeObjective",
-    "NaturalProductLikeness",
+    "NPLikeness",
     "NewMolecule",
     "OrganConciseness",
     "OrganDiversity",

@@ -21,7 +21,7 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from ..objective import Objective
 from .base import Molecule, MoleculeObjective, canonical_smiles, linear, molecule
-from .properties import QED, LogP, NaturalProductLikeness, SyntheticAccessibility
+from .properties import QED, LogP, NPLikeness, SyntheticAccessibility
 from .reference import Reference, reference_texts
 from .structure import NewMolecule
 
@@ -49,7 +49,7 @@ class OrganSolubility(LogP):
         super().__init__(low=-2.12178879609, high=6.0429063424)
 
 
-class OrganNaturalness(NaturalProductLikeness):
+class OrganNaturalness(NPLikeness):
     """The NP score of Ertl et al. (2008), -3 -> 0 and 1 -> 1, clipped."""
 
     name = "organ_naturalness"

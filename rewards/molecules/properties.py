@@ -67,10 +67,10 @@ class SyntheticAccessibility(MoleculeObjective):
         return linear(sa_score(molecule), 5.0, 1.5)
 
 
-class NaturalProductLikeness(MoleculeObjective):
+class NPLikeness(MoleculeObjective):
     """ORGAN's naturalness: the NP score of Ertl et al. (2008), ``low`` -> 0 and ``high`` -> 1."""
 
-    name = "natural_product_likeness"
+    name = "np_likeness"
     microseconds = 350.0
 
     def __init__(self, low: float = -3.0, high: float = 1.0) -> None:
