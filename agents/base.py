@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import HumanOutputFormat
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 
@@ -36,6 +37,8 @@ from .progress import ProgressBar
 from .progress import progress_bar as bar_of
 from .sampling import sample
 from .stored import StoredAgent
+
+_LONGEST_NAME = 1000  # characters of a name in the printed log; rewards are named by expressions
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,10 @@ class SequenceAgent(StoredAgent):
         seed: of everything random; None draws one.
         device: ``"auto"`` takes a GPU where there is one.
     """
+
+    # True from a round's first update until it is counted: what a checkpoint has between the two is
+    # no whole round.
+    within_update = False
 
     # --- what a subclass defines ------------------------------------------------------------
 
@@ -141,6 +148,9 @@ class SequenceAgent(StoredAgent):
     def _ensure_logger(self, name: str) -> None:
         if not hasattr(self, "_logger"):
             self._logger = configure_logger(self.verbose, self.tensorboard_log, name, True)
+        for form in self.logger.output_formats:
+            if isinstance(form, HumanOutputFormat):
+                form.max_length = _LONGEST_NAME  # two names that are cut alike would be an error
 
     # --- learning ---------------------------------------------------------------------------
 
@@ -178,6 +188,7 @@ class SequenceAgent(StoredAgent):
         total_timesteps, hooks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        self._ensure_logger(tb_log_name)
         self._before_learning()
         hooks.on_training_start(locals(), globals())
         self.stopped, going_on = None, True
@@ -191,6 +202,7 @@ class SequenceAgent(StoredAgent):
             self.task.reward.end_round(made.sequences, made.scores)
             self.rounds += 1
             self.num_timesteps += made.sequences.num_tokens
+            self.within_update = False
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             self._record(made)
             hooks.update_locals(locals())
@@ -215,10 +227,21 @@ class SequenceAgent(StoredAgent):
         return self.stopped is None
 
     def _update_policy(self, loss: torch.Tensor) -> float:
-        """One step of the optimiser; returns the gradient's norm before it was clipped."""
+        """One step of the optimiser; returns the gradient's norm before it was clipped.
+
+        Raises:
+            FloatingPointError: that norm is not finite; the policy is as it was.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        if not norm.isfinite():
+            raise FloatingPointError(
+                f"the gradient's norm is {float(norm)} in round {self.rounds} (loss "
+                f"{float(loss.detach())}), so the policy was left as it was; take a smaller "
+                "learning_rate, or bring the reward to a smaller range"
+            )
+        self.within_update = True
         self.optimizer.step()
         self._n_updates += 1
         return float(norm)

@@ -25,7 +25,7 @@ from .seqgan import Baseline, SeqGAN
 
 
 class ORGAN(SeqGAN):
-    """ORGAN; see the top of this file.
+    """ORGAN (Guimaraes et al., 2017): SeqGAN that pursues an objective as well.
 
     Args:
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
@@ -51,8 +51,8 @@ class ORGAN(SeqGAN):
 
     def __init__(
         self,
-        policy: str | Policy,
-        env: GymEnv | str | None,
+        policy: str | Policy = "GRU",
+        env: GymEnv | str | None = None,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 64,
         completions: int = 16,

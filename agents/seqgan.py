@@ -30,6 +30,7 @@ from ..rewards.base import Credit, total_scores
 from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .base import Round, SequenceAgent
+from .checks import check_device, check_least, check_policy_options, check_positive
 from .counter_rng import fold_in
 from .losses import kl_divergence, leave_one_out_advantages, reinforce_loss, token_log_probs
 from .policies import Policy
@@ -42,7 +43,7 @@ Baseline = Literal["leave_one_out", "none"]
 
 
 class SeqGAN(SequenceAgent):
-    """SeqGAN; see the top of this file.
+    """SeqGAN (Yu et al., 2017): rewarded for what a discriminator takes for real.
 
     Args:
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
@@ -67,8 +68,8 @@ class SeqGAN(SequenceAgent):
 
     def __init__(
         self,
-        policy: str | Policy,
-        env: GymEnv | str | None,
+        policy: str | Policy = "GRU",
+        env: GymEnv | str | None = None,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 64,
         completions: int = 16,
@@ -90,12 +91,15 @@ class SeqGAN(SequenceAgent):
             raise ValueError(f"baseline is {baseline!r}; expected 'leave_one_out' or 'none'")
         if not 0 < rollout_update <= 1:
             raise ValueError(f"rollout_update is {rollout_update}; expected more than 0, at most 1")
-        least = 2 if baseline == "leave_one_out" else 1
-        if batch_size < least or completions < 1:
-            raise ValueError(
-                f"batch_size is {batch_size} and completions {completions}; expected at least "
-                f"{least} (baseline {baseline!r}) and 1"
-            )
+        least = 2 if baseline == "leave_one_out" else 1  # others to compare with
+        check_least(least, batch_size=batch_size)
+        check_least(1, completions=completions, discriminator_batch_size=discriminator_batch_size)
+        check_least(0, discriminator_steps=discriminator_steps, prior_coefficient=prior_coefficient)
+        check_positive(max_grad_norm=max_grad_norm)
+        if not callable(learning_rate):
+            check_positive(learning_rate=learning_rate)
+        check_policy_options(policy, policy_kwargs)
+        check_device(device)
         self.completions = completions
         self.baseline = baseline
         self.rollout_update = rollout_update
@@ -172,6 +176,7 @@ class SeqGAN(SequenceAgent):
         while state.discriminator_step < discriminator_steps:
             metrics = self._update_discriminators(real, 0, state.discriminator_step)
             state.discriminator_step += 1
+            self.within_update = False
             bar.update()
             if (
                 state.discriminator_step % 10 == 0
@@ -188,6 +193,7 @@ class SeqGAN(SequenceAgent):
 
     def _update_discriminators(self, real: Sequences, *counter: int) -> dict[str, float]:
         """One update of each, on real sequences drawn anew and sequences written anew."""
+        self.within_update = True
         seed = self._seed_of(Purpose.DISCRIMINATOR, *counter)
         n = self.discriminator_batch_size
         generated = sample(

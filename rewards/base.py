@@ -17,12 +17,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
 
 from .parts import function_name, joined_parts
+from .returned import LARGEST
 from .state import State, flatten_optimizer, restore_optimizer, with_prefix
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ class Scores:
 
     @classmethod
     def of(cls, name: str, values_B: Tensor, ok_B: Tensor | None = None) -> Scores:
-        """The scores of a single component; not ok where ``ok_B`` says so or a value is NaN."""
-        values_B = values_B.detach().float()
-        ok_B = ~values_B.isnan() if ok_B is None else ok_B & ~values_B.isnan()
+        """The scores of a single component; not ok where ``ok_B`` says so or one is not finite."""
+        values_B = values_B.detach().float()  # what float32 cannot hold is not finite either
+        ok_B = values_B.isfinite() if ok_B is None else ok_B & values_B.isfinite()
         values_B = values_B.masked_fill(~ok_B, torch.nan)
         return cls(values_B, ok_B, {name: values_B})
 
@@ -71,10 +72,12 @@ class Progress:
 
 
 def _timed(call: Callable[[Reward, Sequences], Scores]) -> Callable[[Reward, Sequences], Scores]:
-    """A ``__call__`` that adds what it takes to its reward's ``milliseconds``."""
+    """A ``__call__`` of texts too, that adds what it takes to its reward's ``milliseconds``."""
 
     @functools.wraps(call)
     def timed(self: Reward, sequences: Sequences) -> Scores:
+        if isinstance(sequences, list):
+            sequences = cast("Sequences", Texts(sequences))
         before, start = self.milliseconds, time.perf_counter()
         scores = call(self, sequences)
         # Not added to what it may have become within: a call of the class above is a part of this.
@@ -84,8 +87,27 @@ def _timed(call: Callable[[Reward, Sequences], Scores]) -> Callable[[Reward, Seq
     return timed
 
 
+class Texts:
+    """A list of texts in the place of sequences, for rewards that read nothing else."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        self.tokens_BT = torch.zeros(len(texts), 0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise TypeError(
+            f"a list of texts has no {name}, which this reward reads; encode the texts with "
+            "task.vocabulary.encode(texts)"
+        )
+
+
 class Reward(ABC):
     """Scores a batch of sequences; subclasses define ``__call__``.
+
+    A reward that reads nothing but texts takes a list of them too: ``(QED() * Valid())(["CCO"])``.
 
     Attributes:
         name: a component's values are logged under it; of what is made of others it is the
@@ -115,6 +137,9 @@ class Reward(ABC):
     @abstractmethod
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}>"
 
     @property
     def children(self) -> tuple[Reward, ...]:
@@ -282,11 +307,18 @@ class WeightedSum(Reward):
 
 
 class Sum(WeightedSum):
-    """A weighted sum, usually written ``0.5 * a + 0.5 * b``."""
+    """A weighted sum, usually written ``0.5 * a + 0.5 * b``.
+
+    Raises:
+        ValueError: a weight is not finite, or more than float32 can hold.
+    """
 
     kind = "operator"
 
     def __init__(self, terms: list[tuple[float, Reward]]) -> None:
+        for weight, reward in terms:
+            if not abs(weight) <= LARGEST:
+                raise ValueError(f"the weight of {reward.name} is {weight}; expected a number")
         self.weighted = terms
         self.name = " + ".join(_weighted_name(weight, reward) for weight, reward in terms)
         ends = [sorted(_times(weight, end) for end in reward.range) for weight, reward in terms]
@@ -335,8 +367,11 @@ def joint_credit(rewards: Iterable[Reward]) -> Credit:
 
 
 def joint_scores(values_B: Tensor, scores: Sequence[Scores]) -> Scores:
-    """What was computed from ``scores``: not ok where any of them is not, with all their parts."""
-    ok_B = torch.stack([score.ok_B for score in scores]).all(dim=0)
+    """What was computed from ``scores``: not ok where any of them or a value is not finite.
+
+    With all their parts.
+    """
+    ok_B = torch.stack([values_B.isfinite(), *(score.ok_B for score in scores)]).all(dim=0)
     parts = joined_parts([score.parts for score in scores])
     return Scores(values_B.masked_fill(~ok_B, torch.nan), ok_B, parts)
 

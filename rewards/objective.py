@@ -160,18 +160,19 @@ class Objective(Reward):
         return values
 
     def _keys(self, texts: list[str]) -> list[str]:
-        """The canonical forms, and the texts themselves of what has none."""
+        """The canonical forms, and the texts themselves of what has none, told apart."""
         if self.canonical is None:
             return texts
         keys = []
         for text in texts:
             try:
-                keys.append(self.canonical(text) or text)
+                form = self.canonical(text)
             except Exception as error:
                 raise ObjectiveError(
                     f"the canonical form of objective {self.name!r} raised {_named(error)} for "
                     f"{short(text)}; let it return None for what has none"
                 ) from error
+            keys.append(f"text {text}" if form is None else f"form {form}")
         return keys
 
     def _checked(self, texts: list[str]) -> list[float | None]:

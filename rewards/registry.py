@@ -205,7 +205,7 @@ def named_reward(name: str, rewards: Sequence[object], options: dict[str, object
         near = difflib.get_close_matches(name, targets, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(targets)}"
         raise UnknownRewardError(
-            f"unknown reward {name!r}; {hint} One of your own is written 'module:attribute'."
+            f"unknown reward {name!r}; {hint} (one of your own is written 'module:attribute')"
         )
     found = load_target(target)
     if inspect.isclass(found) and issubclass(found, Reward):

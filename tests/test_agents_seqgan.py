@@ -302,3 +302,56 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
         steps = [env.step(token) for token in tokens]
         assert steps[-1][2]
         assert steps[-1][1] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"discriminator_steps": -1}, "discriminator_steps is -1; expected at least 0"),
+        ({"discriminator_batch_size": 0}, "discriminator_batch_size is 0; expected at least 1"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0; expected more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; expected more than 0"),
+        ({"prior_coefficient": -0.1}, "prior_coefficient is -0.1; expected at least 0"),
+        ({"device": "foo"}, "device is 'foo'; expected 'auto'"),
+        ({"policy_kwargs": {"hiden": 3}}, "policy GRU has no option 'hiden'; did you mean hidden"),
+    ],
+)
+def test_options_that_cannot_be_are_named_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+class Overflowing(SeqGAN):
+    """An agent whose loss has no gradient."""
+
+    def _check_rewards(self) -> None: ...
+
+    def _update_generator(self, *_: Any) -> dict[str, float]:
+        weight = next(self.policy.parameters()).flatten()[0]
+        return {"grad_norm": self._update_policy((weight - weight).sqrt())}
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_policy_as_it_was() -> None:
+    agent = make(Overflowing, reward=FunctionObjective(likeness))
+    before = weights(agent)
+    with pytest.raises(FloatingPointError, match="the gradient's norm is nan in round 0"):
+        agent.learn(8)
+    assert torch.equal(weights(agent), before)
+    assert not agent.within_update
+
+
+def test_it_says_whether_it_stands_between_rounds() -> None:
+    agent = make()
+    agent.learn(8)
+    assert not agent.within_update
+    discriminator = next(iter(agent._trainable_rewards().values()))
+    discriminator.update = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(TypeError):
+        agent.learn(8)
+    assert agent.within_update
+
+
+def test_names_alike_in_36_characters_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a_name_that_is_so_long_that_it_is_cut"
+    make(reward=FunctionObjective(likeness, name=name), verbose=1).learn(8)
+    assert f"{name}/failed" in capsys.readouterr().out

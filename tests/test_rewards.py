@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from tokengym.rewards import (
     ObjectiveError,
     RepetitionPenalty,
     Reward,
+    Scores,
     UnknownRewardError,
     make_reward,
     objective,
@@ -244,3 +246,54 @@ def test_without_rdkit_the_error_names_the_extra() -> None:
 
 def test_top_level_decorator_is_the_same() -> None:
     assert tokengym.objective is objective
+
+
+class Values(Reward):
+    """A reward that says what it is told to, finite or not."""
+
+    name = "values"
+
+    def __init__(self, *values: float) -> None:
+        self.values_B = torch.tensor(values, dtype=torch.float64)
+
+    def __call__(self, sequences: Sequences) -> Scores:
+        """Score B sequences."""
+        return Scores.of(self.name, self.values_B)
+
+
+def test_what_is_not_finite_in_float32_is_a_failure() -> None:
+    two = Vocabulary.from_tokens(["a"], "characters").encode(["a", "a"])
+    for value in (math.inf, -math.inf, math.nan, 1e39):
+        scores = Values(value, 0.5)(two)
+        assert scores.ok_B.tolist() == [False, True]
+        assert math.isnan(scores.values_B[0])
+    large = Values(1e30, 0.5)
+    for reward in (1e30 * large, large * large, 1e30 * large + large):  # the parts are finite
+        scores = reward(two)
+        assert scores.ok_B.tolist() == [False, True]
+        assert math.isnan(scores.values_B[0])
+
+
+@pytest.mark.parametrize("weight", [math.inf, -math.inf, math.nan, 1e39])
+def test_a_weight_that_is_no_number_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match=f"the weight of length is {re.escape(str(weight))}"):
+        weight * length
+    with pytest.raises(ValueError, match=r"the weight of qed is inf"):
+        make_reward("1e400 * qed")
+
+
+def test_rewards_of_texts_take_a_list_of_them() -> None:
+    texts = ["CCO", "C(", "c1ccccc1"]
+    expected = Vocabulary.from_corpus(MOLECULES, "smiles").encode(texts)
+    for reward in (length, QED(), 0.5 * QED() * Valid() + 0.1 * length, RepetitionPenalty()):
+        torch.testing.assert_close(
+            reward(texts).values_B,  # type: ignore[arg-type] # beyond the contract of sequences
+            reward(expected).values_B,
+        )
+    with pytest.raises(TypeError, match=r"a list of texts has no vocabulary.*task\.vocabulary\.en"):
+        small_discriminator()(texts)  # type: ignore[arg-type]
+
+
+def test_a_reward_shows_its_expression() -> None:
+    assert repr(0.5 * QED() + length) == "<Sum: 0.5 * qed + length>"
+    assert repr(length) == "<FunctionObjective: length>"

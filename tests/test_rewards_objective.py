@@ -305,3 +305,12 @@ def test_every_component_says_how_long_it_took() -> None:
     assert found["slow"]["milliseconds"] > found["quick"]["milliseconds"] > 0
     assert found["slow"]["memo_hits"] == 3
     assert ticks.take_statistics() == {"milliseconds": 0.0, "memo_hits": 0}
+
+
+def test_a_form_and_a_text_without_one_are_told_apart() -> None:
+    forms = {"abc": None, "ABC!": "abc", "": "", "empty": ""}
+    reward = FunctionObjective(
+        lambda texts: [float(ord(text[0])) if text else 0.0 for text in texts], canonical=forms.get
+    )
+    assert reward.score_texts(["abc", "ABC!"]) == [97.0, 65.0]
+    assert reward.score_texts(["empty", ""]) == [101.0, 101.0]
