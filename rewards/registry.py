@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
 import inspect
-import re
 from importlib.metadata import entry_points
 from typing import cast
 
 from .base import Reward
+from .expressions import UnknownTargetError, load_target, parse_expression
 from .objective import BatchFunction, FunctionObjective
 
 _TARGETS = {
@@ -31,7 +30,6 @@ _TARGETS = {
 # A reward, its name or expression, or a function of a batch of texts.
 RewardSpec = Reward | str | BatchFunction
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _GROUP = "tokengym.objectives"
 
 
@@ -63,6 +61,7 @@ def make_reward(spec: RewardSpec) -> Reward:
 
     Raises:
         UnknownRewardError: no such name.
+        UnknownTargetError: no such module, or it has no such attribute.
         ValueError: an expression that is none.
         TypeError: something else.
     """
@@ -78,13 +77,6 @@ def make_reward(spec: RewardSpec) -> Reward:
 
 
 def _parse(text: str) -> Reward:
-    references: dict[str, str] = {}
-
-    def stand_in(match: re.Match[str]) -> str:
-        name = f"_reference_{len(references)}"
-        references[name] = match.group()
-        return name
-
     def build(node: ast.expr) -> float | Reward:
         match node:
             case ast.Constant(value=int() | float() as number):
@@ -92,10 +84,10 @@ def _parse(text: str) -> Reward:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return _named(references.get(name, name), {})
+                return _named(name, {})
             case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return _named(references.get(name, name), options)
+                return _named(name, options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -105,13 +97,12 @@ def _parse(text: str) -> Reward:
         raise ValueError(f"{ast.unparse(node)!r} is no reward")
 
     try:
-        tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval")
-        reward = build(tree.body)
+        reward = build(parse_expression(text))
         if not isinstance(reward, Reward):
             raise ValueError(f"{text!r} is a number")
-    except UnknownRewardError:
+    except (UnknownRewardError, UnknownTargetError):
         raise
-    except (SyntaxError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
             "'module:attribute', or a sum of products such as '0.5 * conv_discriminator + "
@@ -138,28 +129,3 @@ def _named(name: str, options: dict[str, object]) -> Reward:
     if options:
         raise ValueError(f"reward {name!r} is no class and takes no options, got {options}")
     return make_reward(found)  # type: ignore[arg-type]
-
-
-def load_target(target: str) -> object:
-    """Import ``"module:attribute"``.
-
-    Raises:
-        UnknownRewardError: there is no such module or attribute.
-    """
-    module_name, _, attribute = target.partition(":")
-    try:
-        found: object = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # the module is there, what it imports is not
-        raise UnknownRewardError(
-            f"no module {module_name!r} for the reward {target!r}; is it spelt right, and in the "
-            "current folder or installed?"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UnknownRewardError(f"{module_name} has no {part!r}, wanted for {target!r}{hint}")
-        found = getattr(found, part)
-    return found

@@ -16,7 +16,7 @@ from tokengym.envs import (
     BalancedBrackets,
     Constraint,
     MinimumLength,
-    NoRepeat,
+    NoRepetition,
     Sequences,
     SMILESSyntax,
     Task,
@@ -32,7 +32,7 @@ T = 5
 LETTERS = Vocabulary.from_tokens(["a", "b", "c"], "characters")
 ENDLESS = Vocabulary.from_tokens(["a", "b", "c"], "characters", eos=False)
 SMILES = Vocabulary.from_tokens([*"CNOF()=#123cn", "Cl", "[N+]"], "smiles")
-BOTH = MinimumLength(2, on_empty="raise") & NoRepeat(1)
+BOTH = MinimumLength(2, on_empty="raise") & NoRepetition(1)
 SYNTAX = SMILESSyntax(on_empty="raise")
 
 

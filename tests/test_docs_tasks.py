@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tokengym.envs import make_task, task_factory
+from tokengym.envs import make_task, options_of, task_factory
+from tokengym.envs.constraints import CONSTRAINTS
 from tokengym.envs.registration import BUILT_IN_TASKS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "tasks"
@@ -31,9 +32,9 @@ def test_a_page_has_the_sections_in_their_order(id: str) -> None:
 @pytest.mark.parametrize("id", BUILT_IN_TASKS)
 def test_a_page_lists_every_argument_with_its_default(id: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \| .+ \|$", page(id), re.MULTILINE)
-    defaults = task_factory(id).__kwdefaults__ or {}
+    defaults = options_of(task_factory(id))
     shown = {k: f'"{v}"' if isinstance(v, str) else repr(v) for k, v in defaults.items()}
-    assert {name: default for name, default in rows if name in shown} == shown
+    assert dict(rows) == shown
 
 
 @pytest.mark.parametrize("id", BUILT_IN_TASKS)
@@ -48,8 +49,14 @@ def test_a_page_states_the_spaces(id: str) -> None:
     assert f"`Discrete({A})`" in page(id)
 
 
+def test_the_index_lists_every_constraint() -> None:
+    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)\b.*?` \| `(\w+)` \|", index, re.MULTILINE)
+    assert dict(rows) == {name: kind.__name__ for name, kind in CONSTRAINTS.items()}
+
+
 def test_the_index_links_every_page() -> None:
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     for id in BUILT_IN_TASKS:
         assert f"[{id}](" in index
-    assert all((FOLDER / link).exists() for link in re.findall(r"\]\(([^)]+)\)", index))
+    assert all((FOLDER / link).exists() for link in re.findall(r"\]\(([^)#]+)\)", index))

@@ -23,7 +23,7 @@ from tokengym.envs import (
     BalancedBrackets,
     Constraint,
     MinimumLength,
-    NoRepeat,
+    NoRepetition,
     SMILESSyntax,
     Task,
     TokenEnv,
@@ -60,12 +60,12 @@ def ids(*tokens: str) -> list[int]:
 # --- masks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("constraint", [SMILESSyntax(), MinimumLength(3) & NoRepeat(1)])
+@pytest.mark.parametrize("constraint", [SMILESSyntax(), MinimumLength(3) & NoRepetition(1)])
 def test_both_checkers_accept_an_environment_with_a_constraint(constraint: Constraint) -> None:
     env = gym.make("tokengym/Molecules-v0", reward=length, constraint=constraint)
     check_env(env.unwrapped, skip_render_check=True)
     check_env_sb3(env)
-    env = gym.make("tokengym/Oracle-v0", reward=length, data_size=2, constraint=NoRepeat(1))
+    env = gym.make("tokengym/Oracle-v0", reward=length, data_size=2, constraint=NoRepetition(1))
     check_env(env.unwrapped, skip_render_check=True)
 
 

@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
-from ..envs import DataError, make_task, registered_tasks, task_factory
+from ..envs import DataError, make_task, options_of, registered_tasks, task_factory
+from ..envs.constraints import CONSTRAINTS
 from ..rewards import ObjectiveError, UnknownRewardError, make_reward, reward_targets
 from .evaluation import (
     figures_as_json,
@@ -241,14 +242,26 @@ def _report(options: Namespace, console: Console) -> None:
 
 
 def _tasks(options: Namespace, console: Console) -> None:
-    """List the registered tasks, with the options that each takes and their defaults."""
+    """List the registered tasks with their options, and the constraints that each can be given."""
     table = Table("task", "what is written", "options")
     for id in registered_tasks():
         factory = task_factory(id)
         summary = (factory.__doc__ or "").strip().splitlines()[0]
-        taken = "\n".join(f"{k}={v!r}" for k, v in (factory.__kwdefaults__ or {}).items())
+        taken = "\n".join(f"{k}={v!r}" for k, v in options_of(factory).items())
         table.add_row(id, summary.partition(": ")[2] or summary, taken)
     console.print(table)
+    table = Table("constraint", "what it asks")
+    for name, kind in CONSTRAINTS.items():
+        parameters = inspect.signature(kind).parameters.values()
+        taken = ", ".join(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        what = (kind.__doc__ or "").strip().splitlines()[0]
+        table.add_row(f"{name}({taken})" if taken else name, what)
+    console.print(table)
+    console.print(
+        "Combine them: 'minimum_length(8) & no_repetition(3)'. One of your own is "
+        "'module:attribute'.",
+        highlight=False,
+    )
 
 
 def _rewards(options: Namespace, console: Console) -> None:
