@@ -26,12 +26,14 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
-from .base import Purpose, Round, SequenceAgent, _bar
+from .assembled import Purpose
+from .base import Round, SequenceAgent
 from .checkpoint import with_prefix
 from .counter_rng import fold_in
 from .losses import kl_divergence, leave_one_out_advantages, reinforce_loss, token_log_probs
 from .policies import Policy
 from .pretraining import seeded
+from .progress import progress_bar as bar_of
 from .rollouts import Rollouts, action_values
 from .sampling import sample
 
@@ -167,7 +169,7 @@ class SeqGAN(SequenceAgent):
         if state.step < state.steps or not self._trainable_rewards():
             return self
         real = self._real_sequences(sequences)
-        bar = _bar(
+        bar = bar_of(
             "discriminator", state.discriminator_step, discriminator_steps, "batch", progress_bar
         )
         while state.discriminator_step < discriminator_steps:

@@ -1,0 +1,213 @@
+"""Saving an agent and loading it: one file from which it goes on as if never stopped.
+
+Tensors and JSON (see checkpoint.py); loading runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv
+
+from ..envs import Vocabulary
+from .assembled import AssembledAgent, Pretraining
+from .checkpoint import (
+    CheckpointError,
+    flatten_optimizer,
+    load_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+    with_prefix,
+)
+
+# Constructor parameters that are no hyperparameters of the algorithm.
+_NOT_SAVED = {
+    "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
+    "_init_setup_model",
+}  # fmt: skip
+
+
+class StoredAgent(AssembledAgent):
+    """An agent that can be written to a file and read from it."""
+
+    def save(self, path: str | Path, *_: Any, **__: Any) -> None:  # type: ignore[override]
+        """Write a checkpoint: everything needed to sample, and to learn on as if never stopped.
+
+        Args:
+            path: ``.safetensors`` is added where there is no suffix (or Stable-Baselines3's .zip).
+        """
+        tensors, state = self._checkpoint()
+        save_checkpoint(checkpoint_path(path), tensors, state)
+
+    def _checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
+        optimizer_tensors, groups = flatten_optimizer("optimizer", self.optimizer)
+        tensors |= optimizer_tensors
+        state: dict[str, Any] = {
+            "agent": type(self).__name__,
+            "options": self._options(),
+            "policy": {"name": self.policy.name, "config": self.policy.config()},
+            "vocabulary": self.policy.vocabulary.to_json(),
+            "max_length": self.max_length,
+            "seed": self.seed,
+            "num_timesteps": self.num_timesteps,
+            "rounds": self.rounds,
+            "sampled": self.sampled,
+            "updates": self._n_updates,
+            "progress_remaining": self._current_progress_remaining,
+            "episodes": list(self.ep_info_buffer or []),
+            "optimizer": groups,
+            "pretraining": vars(self.pretraining),
+            "rewards": {},
+        }
+        if self._pretraining_optimizer is not None:
+            more, groups = flatten_optimizer("pretraining", self._pretraining_optimizer)
+            tensors |= more
+            state["pretraining_optimizer"] = groups
+        for name, reward in self._trainable_rewards().items():
+            network = reward.network.state_dict()
+            tensors |= {f"rewards.{name}.network.{k}": v for k, v in network.items()}
+            more, groups = flatten_optimizer(f"rewards.{name}.optimizer", reward.optimizer)
+            tensors |= more
+            state["rewards"][name] = {"optimizer": groups, "updates": reward.updates}
+        if self.task is None and self._pending_rewards:  # loaded without an environment
+            tensors |= self._pending_rewards["tensors"]
+            state["rewards"] = self._pending_rewards["state"]
+        return tensors, state
+
+    def _options(self) -> dict[str, Any]:
+        options = {}
+        for name in inspect.signature(type(self).__init__).parameters:
+            if name in _NOT_SAVED or name == "self":
+                continue
+            value = getattr(self, name)
+            try:
+                json.dumps(value)
+            except TypeError:
+                warnings.warn(
+                    f"{name}={value!r} cannot be saved; give it again to load(path, {name}=...)",
+                    stacklevel=4,
+                )
+                continue
+            options[name] = value
+        return options
+
+    @classmethod
+    def load(  # type: ignore[override] # nothing is unpickled, so there is nothing to customise
+        cls,
+        path: str | Path,
+        env: GymEnv | str | None = None,
+        device: torch.device | str = "auto",
+        **kwargs: Any,
+    ) -> Self:
+        """Read a checkpoint; no code from the file is run.
+
+        Args:
+            path: what ``save`` wrote.
+            env: to learn on; without it the agent can only write.
+            device: where to put it.
+            **kwargs: constructor keywords that differ from the saved ones.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or holds another kind of agent.
+        """
+        path = checkpoint_path(path)
+        tensors, state = load_checkpoint(path)
+        try:
+            if state["agent"] != cls.__name__:
+                raise CheckpointError(
+                    f"{path} holds a {state['agent']}, not a {cls.__name__}; load it with "
+                    f"{state['agent']}.load"
+                )
+            agent = cls(
+                state["policy"]["name"],
+                env,
+                **{
+                    "policy_kwargs": state["policy"]["config"],
+                    "seed": state["seed"],
+                    "device": device,
+                    **state["options"],
+                    **kwargs,
+                },
+                _init_setup_model=False,
+            )
+            agent._setup_loaded(tensors, state)
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path} does not fit this version or environment: {type(error).__name__}: {error}"
+            ) from error
+        return agent
+
+    def _setup_loaded(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        vocabulary = Vocabulary.from_json(state["vocabulary"])
+        if self.task is not None and self.task.vocabulary != vocabulary:
+            raise ValueError(
+                f"the saved agent writes {vocabulary} and the environment {self.task.vocabulary}; "
+                "make the environment from the same data, or with vocabulary=..."
+            )
+        self._setup_lr_schedule()
+        self._make_policy(vocabulary)
+        self.policy.load_state_dict(with_prefix("policy", tensors))
+        restore_optimizer("optimizer", self.optimizer, tensors, state["optimizer"])
+        self.max_length = int(state["max_length"])
+        self.num_timesteps = int(state["num_timesteps"])
+        self.rounds, self.sampled = int(state["rounds"]), int(state["sampled"])
+        self._n_updates = int(state["updates"])
+        self._current_progress_remaining = float(state["progress_remaining"])
+        self.pretraining = Pretraining(**state["pretraining"])
+        if "pretraining_optimizer" in state:
+            self._pretraining_optimizer = torch.optim.Adam(self.policy.parameters())
+            restore_optimizer(
+                "pretraining", self._pretraining_optimizer, tensors, state["pretraining_optimizer"]
+            )
+        self._loaded_episodes = state["episodes"]
+        rewards = {k: v for k, v in tensors.items() if k.startswith("rewards.")}
+        self._pending_rewards = {"tensors": rewards, "state": state["rewards"]}
+        if self.task is not None:
+            self.max_length = self.task.max_length
+            self._adopt_rewards()
+            self._restore_rewards()
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Use another environment with the same vocabulary."""
+        super().set_env(env, force_reset)
+        self._restore_rewards()
+
+    def _restore_rewards(self) -> None:
+        """Give the environment's trainable rewards the weights saved under their names."""
+        if not self._pending_rewards:
+            return
+        tensors, states = self._pending_rewards["tensors"], self._pending_rewards["state"]
+        for name, reward in self._trainable_rewards().items():
+            if name in states:
+                reward.network.load_state_dict(with_prefix(f"rewards.{name}.network", tensors))
+                restore_optimizer(
+                    f"rewards.{name}.optimizer",
+                    reward.optimizer,
+                    tensors,
+                    states[name]["optimizer"],
+                )
+                reward.updates = int(states[name]["updates"])
+        self._pending_rewards = {}
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        result = super()._setup_learn(*args, **kwargs)
+        if episodes := getattr(self, "_loaded_episodes", None):
+            assert self.ep_info_buffer is not None
+            self.ep_info_buffer.extend(episodes)
+            self._loaded_episodes = None
+        return result
+
+
+def checkpoint_path(path: str | Path) -> Path:
+    """The file that a checkpoint named ``path`` is in."""
+    path = Path(path)
+    return path.with_suffix(".safetensors") if path.suffix in ("", ".zip") else path
