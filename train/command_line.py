@@ -150,6 +150,9 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("--seed", type=int, default=0, help="one seed, one result")
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+    p.add_argument(
+        "--constraint", type=str, help="which tokens may come next; the run's by default"
+    )
 
     p = add("evaluate", _evaluate, "figures of a run or of a file of samples")
     p.add_argument("target", type=Path, help="the folder of a run, or a file of samples")
@@ -193,7 +196,7 @@ def _train(options: Namespace, console: Console) -> bool:
 
 def _sample(options: Namespace, console: Console) -> None:
     """Write sequences with the agent of a run, one a row of a CSV."""
-    agent = load_agent(_checkpoint_of(options.run))
+    agent = load_agent(_checkpoint_of(options.run), constraint=options.constraint)
     sequences = agent.sample(
         options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
     )
@@ -221,8 +224,8 @@ def _evaluate(options: Namespace, console: Console) -> None:
         if not target.exists():
             raise RunError(f"there is no run and no file {target}; is the path right?")
         config = _config_of(target)
-        agent = load_agent(_checkpoint_of(target))
         task = make_task(config["task"], **task_options(config))
+        agent = load_agent(_checkpoint_of(target), constraint=task.constraint)
         known = reference if reference is not None else task.data.texts if task.data else []
         sequences = agent.sample(options.number, seed=options.seed)
         figures = figures_of_samples(task, sequences, known, agent.policy)

@@ -14,7 +14,7 @@ import difflib
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, SupportsIndex, cast
 
 from ...rewards.expressions import UnknownTargetError, load_target, parse_expression
 from .base import All, Constraint
@@ -108,7 +108,7 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, Iterable):
         return [_plain(item) for item in value]
-    return operator.index(value)  # type: ignore[call-overload] # NumPy's integers
+    return operator.index(cast(SupportsIndex, value))  # NumPy's integers
 
 
 def _build(node: ast.expr) -> Constraint:
@@ -123,7 +123,7 @@ def _build(node: ast.expr) -> Constraint:
     raise ValueError(f"{ast.unparse(node)!r} is no constraint")
 
 
-def _named(name: str, arguments: list[object], options: dict[str, object]) -> Constraint:
+def _named(name: str, arguments: list[Any], options: dict[str, Any]) -> Constraint:
     found = load_target(name) if ":" in name else CONSTRAINTS.get(name)
     if found is None:
         near = difflib.get_close_matches(name, CONSTRAINTS, n=3, cutoff=0.5)
