@@ -339,7 +339,13 @@ def test_a_constraint_of_ones_own_has_to_be_given_again(tmp_path: Path) -> None:
 def test_a_damaged_constraint_is_named(tmp_path: Path) -> None:
     agent = make_agent(SYNTAX)
     tensors, state = agent._checkpoint()
-    for value in ({"name": "minimum_length", "options": {"token": 3}}, {"name": "selfies"}, 3, []):
+    damaged: list[object] = [
+        {"name": "minimum_length", "options": {"token": 3}},
+        {"name": "selfies"},
+        3,
+        [],
+    ]
+    for value in damaged:
         save_checkpoint(tmp_path / "a.safetensors", tensors, {**state, "constraint": value})
         with pytest.raises(CheckpointError, match=r"a\.safetensors does not fit this version"):
             ORGAN.load(tmp_path / "a")

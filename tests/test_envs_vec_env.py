@@ -168,7 +168,7 @@ def test_prompts_and_constraints_hold_together() -> None:
     assert VOCABULARY.decode(np.asarray(env.reset())) == ["ab", "c"]
     assert get_action_masks(env).tolist() == [[True, False, True, True], [True, True, False, False]]
     for options in ({"prompt": "abb"}, [{"prompt": "ab"}, {"prompt": "abb"}]):
-        env.set_options(options)  # type: ignore[arg-type] # a list of any dictionaries
+        env.set_options(options)
         with pytest.raises(
             ValueError, match=r"the prompt 'abb' contradicts the constraint Min.*'b' at position 3"
         ):
