@@ -231,7 +231,7 @@ def _evaluate(options: Namespace, console: Console) -> None:
         figures = figures_of_samples(task, sequences, known, agent.policy)
     row = figures_as_json(figures)
     if options.json:
-        print(json.dumps(row, indent=2))
+        print(json.dumps(row, indent=2, allow_nan=False))
     else:
         print_figures({target.name: row}, console)
 

@@ -71,7 +71,8 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary."""
-        write_atomically(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_atomically(self.summary, (text + "\n").encode())
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
