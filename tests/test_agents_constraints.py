@@ -302,8 +302,12 @@ def test_a_saved_agent_keeps_the_constraint(tmp_path: Path) -> None:
     assert any("N" in text for text in make_agent(None).sample(50, seed=1).texts)
     observation, _ = TokenEnv(make_task(SMILES, constraint, 12)).reset(options={"prompt": "CF"})
     assert loaded.predict(observation)[0] == SMILES.eos  # fluorine has one bond
-    with pytest.raises(ValueError, match=r"prompt 'CF\(' contradicts the constraint SMILESSyntax"):
-        loaded.sample(2, prompt="CF(")
+    for writer in (agent, loaded):
+        begun = writer.sample(20, seed=1, prompt="C(")
+        assert all(text.startswith("C(") for text in begun.texts)
+        assert obeys(constraint, begun)
+        with pytest.raises(ValueError, match=r"prompt 'CF\(' contradicts the constraint SMILESSyn"):
+            writer.sample(2, prompt="CF(")
     loaded.save(tmp_path / "again")
     assert load_agent(tmp_path / "again").sample(50, seed=1).texts == before.texts
     other = load_agent(tmp_path / "agent", TokenEnv(make_task(SMILES, SMILESSyntax(), 12)))
