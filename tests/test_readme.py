@@ -32,7 +32,7 @@ def test_its_own_task_has_every_form() -> None:
     gym.registry.pop("mine/Haiku-v0", None)
     assert (type(env), type(envs), type(rows)) == (TokenEnv, TokenVectorEnv, TokenVecEnv)
     assert repr(env.task.constraint) == "MinimumLength(tokens=3) & NoRepetition(n=1)"
-    check_vector_env(envs, TokenEnv(envs.task))
+    check_vector_env(envs, TokenEnv(envs.task), steps=15)
     frog = envs.task.vocabulary.encode(["frog"], end=False).tokens_BT[0, 0]
     rows.reset()
     for _ in range(envs.task.max_length):
