@@ -84,6 +84,7 @@ def test_options_of_a_name_reach_the_constraint() -> None:
         (f"{__name__}:NO_FIRST(3)", "expected a class of constraints, or one itself"),
         (f"{__name__}:NoFirts", "has no 'NoFirts'.*did you mean NoFirst"),
         ("no_such_module:Mine", "no module 'no_such_module' for 'no_such_module:Mine'"),
+        ("selfies & " * 3000 + "selfies", "cannot read the constraint"),
         ("(" * 500 + "selfies" + ")" * 500, "cannot read the constraint"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: ``tokengym train | sample | evaluate | report | tasks | rewards``.
+"""The command line: ``tokengym train | sample | evaluate | report | weigh | tasks ...``.
 
 Options come from type hints, through jsonargparse: a YAML file, and anything overridden after it.
 Each command is a function below; a mistake of the user's ends in one message and exit code 2, not
@@ -28,7 +28,8 @@ from rich.table import Table
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
 from ..envs import DataError, make_task, options_of, registered_tasks, task_factory
 from ..envs.constraints import CONSTRAINTS
-from ..rewards import ObjectiveError, UnknownRewardError, make_reward, reward_targets
+from ..rewards import ObjectiveError, Reward, UnknownRewardError, make_reward, reward_targets
+from ..rewards.expressions import load_target
 from .evaluation import (
     figures_as_json,
     figures_of_samples,
@@ -38,6 +39,7 @@ from .evaluation import (
 )
 from .report import write_report
 from .run_folder import RunFolder, write_csv
+from .scores import read_scores, weigh
 from .training import PretrainConfig, RunError, TrainConfig, task_options, train
 
 # What a user can mend; anything else is a defect of ours and shows its traceback.
@@ -165,6 +167,10 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
 
     p = add("report", _report, "write a run's report.html anew")
     p.add_argument("run", type=Path, help="the folder of a run")
+    p = add("weigh", _weigh, "weigh a run's sequences by another reward")
+    p.add_argument("run", type=Path, help="the folder of a run")
+    p.add_argument("reward", type=str, help="an expression over the components that it recorded")
+    p.add_argument("--output", type=Path, help="a CSV file of all; the best are printed by default")
     add("tasks", _tasks, "list the registered tasks")
     add("rewards", _rewards, "list the named rewards")
     return parser, commands
@@ -244,6 +250,33 @@ def _report(options: Namespace, console: Console) -> None:
     console.print(f"report {folder.report}", highlight=False)
 
 
+def _weigh(options: Namespace, console: Console) -> None:
+    """Say what a run's training sequences would have been worth by another reward.
+
+    Nothing is scored again: scores.jsonl has every component's values.
+
+      tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
+    """
+    rounds = read_scores(options.run)
+    rows = [
+        (each.round, text, then, now)
+        for each, scores in zip(rounds, weigh(rounds, options.reward), strict=True)
+        for text, then, now in zip(
+            each.texts, each.scores.values_B.tolist(), scores.values_B.tolist(), strict=True
+        )
+    ]
+    header = ("round", "text", "then", "now")
+    if options.output is not None:
+        write_csv(options.output, header, rows)
+        console.print(f"{len(rows)} sequences in {options.output}", highlight=False)
+        return
+    different = {text: (round, text, then, now) for round, text, then, now in rows if now == now}
+    table = Table(*header, title=f"the best of {len(different)} different sequences")
+    for round, text, then, now in sorted(different.values(), key=lambda row: -row[3])[:10]:
+        table.add_row(str(round), text, f"{then:.4g}", f"{now:.4g}")
+    console.print(table)
+
+
 def _tasks(options: Namespace, console: Console) -> None:
     """List the registered tasks with their options, and the constraints that each can be given."""
     table = Table("task", "what is written", "options")
@@ -269,22 +302,35 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 def _rewards(options: Namespace, console: Console) -> None:
     """List the named rewards, with their ranges and how tokens get their credit."""
-    table = Table("name", "range", "credit", "what it is")
+    table = Table("name", "kind", "range", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
-            reward = make_reward(name)
-            low, high = reward.range
-            what = (type(reward).__doc__ or "").strip().splitlines()[0]
-            table.add_row(name, f"{low:g} .. {high:g}", reward.credit, what)
+            table.add_row(name, *_about_reward(name, target))
         except (ImportError, ValueError, TypeError) as error:
-            table.add_row(name, "-", "-", f"not available: {error}")
-        del target
+            table.add_row(name, "-", "-", "-", f"not available: {error}")
     console.print(table)
     console.print(
-        "Combine them: '0.5 * conv_discriminator + 0.5 * qed * valid'. "
+        "Combine them: '0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)'. "
         "One of your own is 'module:attribute'.",
         highlight=False,
     )
+
+
+def _about_reward(name: str, target: str) -> tuple[str, str, str, str]:
+    """Kind, range, credit and a sentence; how it is called, where it is made of other rewards."""
+    found = load_target(target)
+    if isinstance(found, type) and issubclass(found, Reward) and found.kind != "component":
+        parameters = inspect.signature(found).parameters.values()
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        call = f"{name}{inspect.Signature(bare)}"
+        return found.kind, "-", "theirs", f"{call}: {_first_line(found)}"
+    reward = make_reward(name)
+    low, high = reward.range
+    return reward.kind, f"{low:g} .. {high:g}", reward.credit, _first_line(type(reward))
+
+
+def _first_line(what: object) -> str:
+    return (what.__doc__ or "").strip().partition("\n")[0]
 
 
 def _checkpoint_of(path: Path) -> Path:

@@ -66,7 +66,7 @@ def make_constraint(spec: ConstraintSpec) -> Constraint:
         return _build(parse_expression(spec))
     except (UnknownConstraintError, UnknownTargetError):
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"cannot read the constraint {spec!r} ({error}); expected a name such as "
             "'smiles_syntax', 'module:attribute', or several such as 'minimum_length(8) & "
