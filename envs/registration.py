@@ -76,18 +76,18 @@ def registered_tasks() -> dict[str, gym.envs.registration.EnvSpec]:
 def make_task(id: str, **options: Any) -> Task:
     """The task behind a registered id, with its options overridden.
 
+    ``"module:id"`` imports the module first, where a task of one's own is registered, as
+    ``gym.make`` does.
+
     Raises:
         ValueError: no such id, or no such option; the message has the nearest names.
     """
-    specs = registered_tasks()
-    if id not in specs:
-        raise unknown_task(id)
-    return _build({**specs[id].kwargs, **options})
+    return _build({**_spec(id).kwargs, **options})
 
 
 def task_factory(id: str) -> Callable[..., Task]:
     """The function that makes the task behind a registered id."""
-    return _load_factory(registered_tasks()[id].kwargs["task"])
+    return _load_factory(_spec(id).kwargs["task"])
 
 
 def options_of(factory: Callable[..., Task]) -> dict[str, Any]:
@@ -97,12 +97,34 @@ def options_of(factory: Callable[..., Task]) -> dict[str, Any]:
     return {**named, "constraint": None}
 
 
+def _spec(id: str) -> gym.envs.registration.EnvSpec:
+    """What is registered, by the module before a colon or before."""
+    module, _, name = id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # the module is there, what it imports is not
+            raise ValueError(
+                f"no module {module!r} for the task {id!r}; is it spelt right, and in the current "
+                "folder or installed?"
+            ) from error
+    specs = registered_tasks()
+    if name not in specs:
+        raise unknown_task(name)
+    return specs[name]
+
+
 def unknown_task(id: str) -> ValueError:
     """The error for an id that is not registered, with the nearest ones."""
     specs = registered_tasks()
     near = difflib.get_close_matches(id, specs, n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(specs)}"
-    return ValueError(f"unknown task {id!r}; {hint}")
+    return ValueError(
+        f"unknown task {id!r}; {hint} (one of your own is written 'module:{id}', after the module "
+        "that registers it)"
+    )
 
 
 def make_env(
@@ -145,8 +167,7 @@ def make_sb3(
         ValueError: no such id; the message has the nearest names.
         UnknownOptionError: no such option.
     """
-    if id not in registered_tasks():
-        raise unknown_task(id)
+    _spec(id)
     env = gym.make_vec(id, num_envs=num_envs, render_mode=render_mode, **options)
     assert isinstance(env, TokenVectorEnv)
     return TokenVecEnv(env)

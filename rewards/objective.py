@@ -260,6 +260,11 @@ class Objective(Reward):
         return f"{self.name} {kind.__module__}.{kind.__qualname__} {fingerprint(told)}"
 
     @property
+    def budget(self) -> int | None:
+        """How many different sequences may be scored; None: any number."""
+        return None if self._budget is None else self._budget.limit
+
+    @property
     def spent(self) -> int:
         """How many different sequences were asked for; 0 without a budget."""
         return 0 if self._budget is None else self._budget.spent

@@ -345,7 +345,7 @@ def test_it_says_whether_it_stands_between_rounds() -> None:
     agent.learn(8)
     assert not agent.within_update
     discriminator = next(iter(agent._trainable_rewards().values()))
-    discriminator.update = None  # type: ignore[method-assign, assignment]
+    discriminator.update = None
     with pytest.raises(TypeError):
         agent.learn(8)
     assert agent.within_update

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rdkit.Chem import QED
+from rich.console import Console
 from tokengym.agents import GRUPolicy, sample
-from tokengym.envs import Sequences, make_task
-from tokengym.train.evaluation import figures_as_json, figures_of_samples
+from tokengym.envs import Sequences, Vocabulary, make_task
+from tokengym.rewards import FunctionObjective
+from tokengym.rewards.molecules import canonical_smiles, molecule
+from tokengym.train.evaluation import (
+    figure_names,
+    figures_as_json,
+    figures_of_samples,
+    figures_of_scores,
+    print_figures,
+)
 from tokengym.train.metrics import mean_of, nats_a_token, share_of, text_figures, unique_share
 from tokengym.train.metrics.molecules import internal_diversity, molecule_figures
 from tokengym.train.run_folder import RunFolder
+from tokengym.train.samples import sample_columns
 
 
 def test_means_and_shares() -> None:
@@ -68,6 +82,7 @@ def test_impossible_samples_are_counted_and_leave_the_likelihood_finite() -> Non
     assert figures["possible"].value == pytest.approx(7 / 8)
     rest = task.source.log_prob(task.data[1:]).sum() / task.data[1:].num_tokens
     assert figures["nll_oracle"].value == pytest.approx(-float(rest))
+    assert figures["length"].value == pytest.approx(float(samples.lengths_B.double().mean()))
 
 
 @pytest.mark.parametrize("id", ["tokengym/Dyck-v0", "tokengym/Copy-v0"])
@@ -95,4 +110,79 @@ def test_nats_a_token_and_texts() -> None:
     figures = text_figures(["a", "a", "bbb"], reference=["a"])
     assert figures["uniqueness"].value == pytest.approx(2 / 3)
     assert figures["novelty"].value == pytest.approx(1 / 2)
-    assert figures["length"].value == pytest.approx(5 / 3)
+    assert figures["characters"].value == pytest.approx(5 / 3)
+
+
+def test_shares_without_an_exception_have_wilsons_bound() -> None:
+    assert share_of(0, 9).se == share_of(9, 9).se == pytest.approx(1 / 10)
+    assert unique_share(list("abcdefghi")).se == pytest.approx(1 / 10)
+    for few in (share_of(1, 2), mean_of([1.0, 2.0]), unique_share("ab")):
+        assert math.isnan(few.se)
+    assert str(share_of(1, 2)) == "0.500"
+
+
+# RDKit accepts it, and rejects the canonical form that it gives it.
+UNREADABLE = "[O-]P[S@]-[C@@H][S@][Si]Cs%10Ps3[B-]s%10*3"
+
+
+def test_a_molecule_whose_canonical_form_cannot_be_read_is_one() -> None:
+    assert molecule(UNREADABLE) is not None
+    assert molecule(str(canonical_smiles(UNREADABLE))) is None
+    figures = molecule_figures(["CC", UNREADABLE], [])
+    assert figures["validity"].value == 1.0
+    assert figures["internal_diversity"].n == 2
+    assert figures["qed"].value == pytest.approx(
+        sum(float(QED.qed(molecule(text))) for text in ("CC", UNREADABLE)) / 2
+    )
+
+
+def printed(rows: Any, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    print_figures(rows, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_table_has_the_figures_of_all_rows_and_turns_where_it_is_too_wide() -> None:
+    rows: dict[str, dict[str, float | None]] = {
+        "data": {"uniqueness": 0.5, "uniqueness_se": 0.25},
+        "trained": {"uniqueness": 0.75, "uniqueness_se": None, "nll_data": 1.5, "nll_data_se": 0.5},
+    }
+    assert figure_names(rows) == ["uniqueness", "nll_data"]
+    wide, narrow = printed(rows, 60), printed(rows, 35)
+    assert wide.splitlines()[-3].split() == ["data", "0.500±0.250", "-"]
+    assert wide.splitlines()[-2].split() == ["trained", "0.750", "1.500±0.500"]
+    assert narrow.splitlines()[-3].split() == ["uniqueness", "0.500±0.250", "0.750"]
+    assert narrow.splitlines()[-2].split() == ["nll_data", "-", "1.500±0.500"]
+
+
+def test_scores_have_figures_of_the_reward_and_of_its_parts() -> None:
+    def good(texts: list[str]) -> list[float | None]:
+        return [None if text == "b" else float(len(text)) for text in texts]
+
+    reward = 0.5 * FunctionObjective(good, on_error="skip")
+    scores = reward(
+        Vocabulary.from_tokens(["a", "b"], "characters").encode(["a", "b", "aa", "aaa"])
+    )
+    figures = figures_of_scores(scores)
+    assert figures["reward"].value == pytest.approx(1.0)
+    assert figures["reward/good"].value == pytest.approx(2.0)
+    assert figures["reward"].n == 3
+    assert figures["reward"].se == pytest.approx(0.5 / math.sqrt(3))
+
+
+def test_columns_of_samples_keep_their_names_apart() -> None:
+    parts = [
+        FunctionObjective(lambda texts: [0.25] * len(texts), name=name, memo=False)
+        for name in ("text", "valid", "reward", "mine")
+    ]
+    task = make_task("tokengym/Text-v0", reward=sum(parts[1:], parts[0]))
+    assert task.data is not None
+    sequences = task.data[:2]
+    task = replace(task, canonical=str.lower)
+    columns = sample_columns(task, sequences, task.reward(sequences))
+    assert columns["text"] == sequences.texts
+    assert columns["valid"] == ["1", "1"]
+    assert columns["reward"] == ["1", "1"]
+    for name in ("reward/text", "reward/valid", "reward/reward", "mine"):
+        assert columns[name] == ["0.25", "0.25"]

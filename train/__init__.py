@@ -1,8 +1,10 @@
 """Training: runs, evaluation, reports, the command line."""
 
+from .config import PretrainConfig, TrainConfig
 from .evaluation import figures_of_samples, figures_of_texts
+from .run_folder import RunError
 from .scores import RoundScores, ScoreLog, read_scores, weigh
-from .training import PretrainConfig, RunError, TrainConfig, train
+from .training import train
 
 __all__ = [
     "PretrainConfig",

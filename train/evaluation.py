@@ -1,5 +1,6 @@
 """Evaluation: from sequences to a table of figures."""
 
+# Shapes: B sequences
 from __future__ import annotations
 
 import math
@@ -13,7 +14,8 @@ from rich.table import Table
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task, read_lines
-from .metrics import Estimate, nats_a_token, share_of, text_figures
+from ..rewards import Scores
+from .metrics import Estimate, mean_of, nats_a_token, share_of, text_figures
 
 Figures = dict[str, Estimate]
 Summary = Mapping[str, Mapping[str, float | None]]
@@ -31,7 +33,7 @@ def figures_of_texts(texts: Sequence[str], reference: Sequence[str], domain: str
 def figures_of_samples(
     task: Task, sequences: Sequences, reference: Sequence[str], policy: Policy | None = None
 ) -> Figures:
-    """The figures of generated sequences: of their texts, and of likelihood where it is known.
+    """The figures of sequences: of their texts, and of likelihood where it is known.
 
     Args:
         task: what was written.
@@ -43,6 +45,8 @@ def figures_of_samples(
             the samples that the source can write at all, whose share is ``possible``.
     """
     figures = figures_of_texts(sequences.texts, reference, task.domain)
+    if figures.pop("characters", None):
+        figures["length"] = mean_of(sequences.lengths_B.tolist())  # in tokens, the end counted
     if task.source is not None:
         log_probs_BT = task.source.log_prob(sequences)
         possible_B = log_probs_BT.sum(dim=1).isfinite()
@@ -56,7 +60,13 @@ def figures_of_samples(
     return figures
 
 
-_CELL = len("0.123±0.456")
+def figures_of_scores(scores: Scores) -> Figures:
+    """The mean of the reward and of each of its parts, over the sequences where it did not fail."""
+    values = {"reward": scores.values_B}
+    values |= {f"reward/{name}": part_B for name, part_B in scores.parts.items()}
+    return {name: mean_of(v_B[~v_B.isnan()].tolist()) for name, v_B in values.items()}
+
+
 HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 
 
@@ -81,15 +91,44 @@ def figures_as_json(figures: Figures) -> dict[str, float | None]:
 
 
 def print_figures(rows: Summary, console: Console) -> None:
-    """A table: a row for each set of samples, a column for each figure with its standard error."""
-    names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
+    """A table of figures with their standard errors, a row for each set of samples.
+
+    Where that is too wide, the sets are the columns.
+    """
+    names = figure_names(rows)
+    cells = {
+        label: [_cell(row.get(name), row.get(f"{name}_se")) for name in names]
+        for label, row in rows.items()
+    }
+    table = _table([name.replace("_", "\n") for name in names], cells)
+    if console.measure(table).minimum > console.width:
+        turned = [list(column) for column in zip(*cells.values(), strict=True)]
+        table = _table(list(cells), dict(zip(names, turned, strict=True)))
+    console.print(table)
+
+
+def print_entropy(task: Task, console: Console) -> None:
+    """The limit of every policy's likelihood, where the source of the data is known."""
+    if task.source is not None:
+        entropy = task.source.entropy()
+        error = f"±{entropy.se:.3f}" if entropy.se else ""
+        console.print(f"entropy of the source: {entropy.value:.3f}{error} nats a sequence")
+
+
+def figure_names(rows: Summary) -> list[str]:
+    """The figures of a table, of all its rows, in their order."""
+    names = dict.fromkeys(name for row in rows.values() for name in row if f"{name}_se" in row)
+    return list(names)
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for name in names:
-        table.add_column(name.replace("_", "\n"), justify="right", min_width=_CELL)
-    for label, row in rows.items():
-        table.add_row(label, *(_cell(row.get(name), row.get(f"{name}_se")) for name in names))
-    console.print(table)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for label, cells in rows.items():
+        table.add_row(label, *cells)
+    return table
 
 
 def _cell(value: float | None, error: float | None) -> str:

@@ -1,4 +1,7 @@
-"""Ctrl-C (or SIGTERM) asks a run to stop at the next whole step; a second one stops at once."""
+"""Ctrl-C asks a run to stop at the next whole step; a second one stops at once.
+
+So do SIGTERM, and SIGHUP, which a terminal sends when it is closed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import signal
 import sys
 from types import FrameType, TracebackType
 from typing import Self
+
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class StopRequest:
@@ -19,7 +24,7 @@ class StopRequest:
         return self._asked
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 

@@ -6,77 +6,40 @@ is resumed by running the same thing again on the saved agent.
 
 from __future__ import annotations
 
-import math
+import contextlib
+import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
-from ..envs import Sequences, Task, registered_tasks, unknown_task
-from ..rewards import MemoError, ObjectiveError
-from .evaluation import figures_as_json, figures_of_samples, figures_of_texts, print_figures
+from ..agents.base import Round
+from ..envs import Sequences, Task, TokenEnv, make_task
+from ..rewards import Objective, Scores
+from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
+from .evaluation import (
+    figures_as_json,
+    figures_of_samples,
+    figures_of_scores,
+    print_entropy,
+    print_figures,
+)
 from .report import write_report
-from .run_folder import RunFolder, write_csv
+from .run_folder import RunError, RunFolder
+from .samples import write_samples
 from .scores import ScoreLog
 from .stopping import StopRequest
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints
 _VALIDATION_SHARE = 0.02
-
-
-class RunError(ValueError):
-    """A run cannot start or go on as it is asked to; the message says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """The supervised beginning."""
-
-    epochs: int = 10
-    """Passes over the real sequences by teacher forcing."""
-    batch_size: int = 64
-    """Sequences a step."""
-    learning_rate: float = 2e-3
-    """Of Adam at the first step; it falls linearly to a hundredth."""
-    discriminator_steps: int = 100
-    """Updates of each discriminator after that."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """What a training run is told."""
-
-    task: str = "tokengym/Molecules-v0"
-    """The registered id of the task; `tokengym tasks` lists them."""
-    data: str | None = None
-    """The real sequences: a built-in set's name or a file; the task's own by default."""
-    reward: str | None = None
-    """A name, 'module:attribute', or an expression of these; `tokengym rewards` lists the names."""
-    constraint: str | None = None
-    """Which tokens may come next: a name or an expression; `tokengym tasks` lists the names."""
-    task_options: dict[str, Any] = field(default_factory=dict)
-    """More options of the task, such as max_length."""
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    """The supervised beginning."""
-    total_timesteps: int = 200_000
-    """Tokens of training sequences to write while learning from the reward."""
-    samples: int = 2000
-    """How many sequences the figures of the table are computed from."""
-    seed: int = 0
-    """Of everything random: one seed, one result."""
-    run: str = "runs/latest"
-    """The folder of the results."""
-    threads: int | None = None
-    """CPU threads of torch; its own choice by default."""
-
 
 AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
 
@@ -84,7 +47,7 @@ AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
 def train(
     config: TrainConfig,
     agent_spec: AgentSpec,
-    config_text: str,
+    options: Mapping[str, Any],
     *,
     resume: bool,
     skip_invalid: bool,
@@ -92,58 +55,59 @@ def train(
 ) -> bool:
     """Do a run, or what is left of it.
 
+    Args:
+        config: what to do.
+        agent_spec: the agent's class and options.
+        options: all of it as config.yaml keeps it.
+        resume: go on with the run in its folder.
+        skip_invalid: leave out lines of the data that cannot be used.
+        console: where to print.
+
     Returns:
         Whether it came to its end; False when the user stopped it, with everything saved.
 
     Raises:
-        RunError: the folder already holds a run and ``resume`` was not asked for, or the reverse.
+        RunError: the folder already holds a run and ``resume`` was not asked for, or the reverse;
+            it holds something else; or a resumed run would be another one.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads)
     folder = RunFolder(Path(config.run))
-    env = make_env(config, skip_invalid)
     if resume != folder.checkpoint.exists():
         raise RunError(
             f"there is no checkpoint in {folder.path} to resume from; start without --resume"
             if resume
             else f"{folder.path} already holds a run; go on with --resume, or name another --run"
         )
-    agent_class, options = agent_spec
+    if not resume:
+        folder.refuse_foreign()
+    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
+    refuse_changes(changed, FIXED, folder.path)
+    env = make_env(config, skip_invalid)
+    agent_class, chosen = agent_spec
     if resume:
-        changed = {k: v for k, v in options.items() if k not in ("policy", "policy_kwargs")}
-        agent = agent_class.load(folder.checkpoint, env, **changed)
+        others = {k: v for k, v in chosen.items() if k not in ("policy", "policy_kwargs")}
+        agent = agent_class.load(folder.checkpoint, env, **others)
     else:
-        agent = agent_class(env=env, seed=config.seed, **options)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.config.write_text(config_text, encoding="utf-8")
-    agent.set_logger(Logger(str(folder.path), [TensorBoardOutputFormat(str(folder.tensorboard))]))
+        agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
         run = _Run(config, folder, agent, stop, console)
+        run.begin(options, changed)
         try:
             return run.do()
-        except (ObjectiveError, MemoError) as error:
-            agent.save(folder.checkpoint)  # a round changes nothing before it is scored
-            folder.write_summary(run.summary, stopped=str(error))
-            run.say_how_to_resume("the run stopped at the error below; what was learnt is saved")
+        except KeyboardInterrupt:
+            run.say_how_to_resume("stopped at once; the last checkpoint is")
+            raise
+        except Exception as error:
+            run.keep(error)
             raise
         finally:
             agent.logger.close()
 
 
-def make_env(config: TrainConfig, skip_invalid: bool) -> gym.Env[Any, Any]:
+def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
     """The environment that a configuration describes."""
-    if config.task not in registered_tasks():
-        raise unknown_task(config.task)
-    return gym.make(config.task, **task_options({**vars(config), "skip_invalid": skip_invalid}))
-
-
-def task_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's options in a configuration."""
-    options = dict(config.get("task_options") or {})
-    for name in ("data", "reward", "constraint", "skip_invalid"):
-        if config.get(name):
-            options[name] = config[name]
-    return options
+    options = task_options({**vars(config), "skip_invalid": skip_invalid})
+    return TokenEnv(make_task(config.task, **options))
 
 
 class _Run:
@@ -162,6 +126,18 @@ class _Run:
         self._saved_at = time.monotonic()
         self.real, self.validation = split(self.task)
         self.summary = folder.read_summary()
+
+    def begin(self, options: Mapping[str, Any], changed: Changes) -> None:
+        """Write what a run that is killed can be resumed from, and say what has changed."""
+        if self.agent.num_timesteps or "pretrained" in self.summary:
+            refuse_changes(changed, ["pretrain"], self.folder.path)
+        if not self.folder.checkpoint.exists():
+            self.agent.save(self.folder.checkpoint)
+        self.folder.write_config(options)
+        curves = TensorBoardOutputFormat(str(self.folder.tensorboard))
+        self.agent.set_logger(Logger(str(self.folder.path), [curves]))
+        for name, (old, new) in changed.items():
+            self.console.print(f"goes on with {name}={new!r}, before {old!r}")
 
     def do(self) -> bool:
         """All parts that are not done yet."""
@@ -183,39 +159,66 @@ class _Run:
             progress_bar=True,
             **asdict(self.config.pretrain),
         )
-        if not self._stop and "pretrained" not in self.summary:
-            reference = self.task.data.texts if self.task.data else []
-            if reference:
-                data = figures_of_texts(reference, reference, self.task.domain)
-                self.summary["data"] = figures_as_json(data)
-            self._evaluate("pretrained")
+        if self._stop:
+            return
+        if "data" not in self.summary and self.task.data:
+            data = self.task.data
+            self._add_row("data", data, self._free_scores(data[: self.config.samples]))
+        if "pretrained" not in self.summary and self.agent.num_timesteps == 0:
+            written = self._sample()
+            self._add_row("pretrained", written, self._free_scores(written))
 
     def _learn(self) -> None:
         left = self.config.total_timesteps - self.agent.num_timesteps
-        if left > 0:
-            self.agent.learn(
-                left,
-                callback=[ScoreLog(self.folder.scores), _WholeRounds(self._go_on)],
-                reset_num_timesteps=False,
-                progress_bar=True,
+        if left <= 0:
+            return
+        rounds = _Rounds(self._go_on)
+        self.agent.learn(
+            left,
+            callback=[ScoreLog(self.folder.scores), rounds],
+            reset_num_timesteps=False,
+            progress_bar=True,
+        )
+        if rounds.flat:
+            warnings.warn(
+                f"in every round all sequences were worth the same, so nothing was learnt from the "
+                f"reward {self.task.reward.name!r}; does any sequence get another value?",
+                stacklevel=2,
             )
 
-    def _evaluate(self, name: str) -> Sequences:
-        sequences = self.agent.sample(self.config.samples, seed=self.config.seed)
-        reference = self.task.data.texts if self.task.data else []
-        figures = figures_of_samples(self.task, sequences, reference, self.agent.policy)
+    def _sample(self) -> Sequences:
+        return self.agent.sample(self.config.samples, seed=self.config.seed)
+
+    def _add_row(self, name: str, sequences: Sequences, scores: Scores | None) -> None:
+        known = self.task.data.texts if self.task.data else []
+        policy = None if name == "data" else self.agent.policy
+        figures = figures_of_samples(self.task, sequences, known, policy)
+        if scores is not None:
+            figures |= figures_of_scores(scores)
         self.summary[name] = figures_as_json(figures)
         self.folder.write_summary(self.summary, self.agent.stopped)
-        return sequences
+
+    def _free_scores(self, sequences: Sequences) -> Scores | None:
+        """What they are worth; None where that would be paid for from a budget."""
+        components = self.task.reward.components()
+        if any(isinstance(each, Objective) and each.budget for each in components):
+            return None
+        scores = self.task.reward(sequences)
+        for reward in self.task.reward.walk():
+            reward.take_statistics()  # the log is of rounds
+        return scores
 
     def _finish(self) -> None:
         if self.agent.stopped:
-            self.console.print(f"stopped: {self.agent.stopped}", highlight=False, soft_wrap=True)
-        sequences = self._evaluate("trained")
-        write_samples(self.folder.samples, self.task, sequences)
+            self.console.print(f"stopped: {self.agent.stopped}", soft_wrap=True)
+        sequences = self._sample()
+        scores = self.task.reward(sequences)
+        self._add_row("trained", sequences, scores)
+        write_samples(self.folder.samples, self.task, sequences, scores)
         write_report(self.folder, self.task, self.summary)
         self.console.print()
         print_figures(self.summary, self.console)
+        print_entropy(self.task, self.console)
         folder = self.folder
         places = {
             "checkpoint": folder.checkpoint,
@@ -226,7 +229,7 @@ class _Run:
             "curves": f"tensorboard --logdir {folder.tensorboard}",
         }
         for what, place in places.items():
-            self.console.print(f"{what:11} {place}", highlight=False, soft_wrap=True)
+            self.console.print(f"{what:11} {place}", soft_wrap=True)
 
     def _go_on(self) -> bool:
         """Save now and then; False when the user wants to stop."""
@@ -235,30 +238,53 @@ class _Run:
             self._saved_at = time.monotonic()
         return not self._stop
 
+    def keep(self, error: Exception) -> None:
+        """After an error, save what is whole as far as it can be, and say how to go on."""
+        why = "the run stopped at the error below; the last checkpoint is"
+        with contextlib.suppress(OSError):
+            if not self.agent.within_update:
+                self.agent.save(self.folder.checkpoint)
+                why = "the run stopped at the error below; what was learnt is saved"
+            self.folder.write_summary(self.summary, stopped=str(error))
+        self.say_how_to_resume(why)
+
     def say_how_to_resume(self, why: str) -> None:
         """Where things are, and the command that goes on."""
         self.console.print(
-            f"{why} in {self.folder.checkpoint}\ngo on with: tokengym train {self.folder.config} "
-            "--resume",
-            highlight=False,
+            f"{why} in {self.folder.checkpoint}\ngo on with: tokengym train "
+            f"{shlex.quote(str(self.folder.config))} --resume",
             soft_wrap=True,
         )
 
 
-class _WholeRounds(BaseCallback):
-    """Asks once a round whether to go on."""
+class _Rounds(BaseCallback):
+    """Asks once a round whether to go on.
 
-    def __init__(self, go_on: Any) -> None:
+    Attributes:
+        flat: whether there were rounds, and none in which one sequence was worth more than another.
+    """
+
+    def __init__(self, go_on: Callable[[], bool]) -> None:
         super().__init__()
         self._ask = go_on
         self._round = -1
+        self._spreads: set[bool] = set()
+
+    @property
+    def flat(self) -> bool:
+        return self._spreads == {False}
+
+    def _on_rollout_end(self) -> None:
+        made: Round = self.locals["made"]
+        if "train/advantage_std" in made.metrics:
+            self._spreads.add(made.metrics["train/advantage_std"] != 0)
 
     def _on_step(self) -> bool:
         rounds = getattr(self.model, "rounds", 0)
         if rounds == self._round:
             return True
         self._round = rounds
-        return bool(self._ask())
+        return self._ask()
 
 
 def split(task: Task) -> tuple[Sequences, Sequences | None]:
@@ -270,19 +296,3 @@ def split(task: Task) -> tuple[Sequences, Sequences | None]:
     if not held_out.any():
         return task.data, None
     return task.data[~held_out], task.data[held_out]
-
-
-def write_samples(path: str | Path, task: Task, sequences: Sequences) -> None:
-    """A CSV: the text, whether it is valid, and every part of the reward, empty where it failed."""
-    scores = task.reward(sequences)
-    parts: Mapping[str, Any] = {k: v.tolist() for k, v in scores.parts.items() if k != "valid"}
-    text_name = "smiles" if task.domain == "molecules" else "text"
-    columns: dict[str, list[Any]] = {text_name: sequences.texts}
-    if task.canonical is not None:
-        columns["valid"] = [int(task.canonical(text) is not None) for text in sequences.texts]
-    columns |= {
-        name: ["" if math.isnan(value) else f"{value:.6g}" for value in values]
-        for name, values in parts.items()
-    }
-    rows = list(zip(*columns.values(), strict=True))
-    write_csv(path, list(columns), rows)

@@ -1,4 +1,9 @@
-"""A figure with its standard error and the number of samples behind it."""
+"""A figure with its standard error and the number of samples behind it.
+
+Of fewer than 3 samples no standard error is given: there is next to nothing to tell it from. Where
+all n samples agree on a share, 0 or 1, it is 1 / (n + 1), the far end of Wilson's interval of one
+standard error (Wilson, 1927): what n samples without an exception leave open.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +23,11 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ± {self.se:.3f}"
+        return f"{self.value:.3f}" + ("" if math.isnan(self.se) else f" ± {self.se:.3f}")
 
 
 NOTHING = Estimate(math.nan, math.nan, 0)
+LEAST = 3  # samples that a standard error can be told from
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
@@ -29,23 +35,24 @@ def mean_of(values: Sequence[float]) -> Estimate:
     n = len(values)
     if n == 0:
         return NOTHING
-    spread = float(np.std(values, ddof=1)) if n > 1 else math.nan
+    spread = float(np.std(values, ddof=1)) if n >= LEAST else math.nan
     return Estimate(float(np.mean(values)), spread / math.sqrt(n), n)
 
 
 def share_of(hits: int, n: int) -> Estimate:
-    """A share of n, with the binomial standard error."""
+    """A share of n, with the binomial standard error; Wilson's bound for none and all."""
     if n == 0:
         return NOTHING
     share = hits / n
-    return Estimate(share, math.sqrt(share * (1 - share) / n), n)
+    return Estimate(share, _error_of_share(share, n, n), n)
 
 
 def unique_share(keys: Sequence[Hashable]) -> Estimate:
     """Distinct keys divided by keys, with the jackknife standard error.
 
     Leaving out one sample changes the number of distinct ones only if it occurs once, so the
-    jackknife has the closed form sqrt(s (1 - s) / (n - 1)), s the share of those that occur once.
+    jackknife has the closed form sqrt(s (1 - s) / (n - 1)), s the share of those that occur once;
+    Wilson's bound where s is 0 or 1.
     """
     n = len(keys)
     if n == 0:
@@ -54,5 +61,12 @@ def unique_share(keys: Sequence[Hashable]) -> Estimate:
     for key in keys:
         counts[key] = counts.get(key, 0) + 1
     once = sum(count == 1 for count in counts.values()) / n
-    error = math.sqrt(once * (1 - once) / (n - 1)) if n > 1 else math.nan
-    return Estimate(len(counts) / n, error, n)
+    return Estimate(len(counts) / n, _error_of_share(once, n, n - 1), n)
+
+
+def _error_of_share(share: float, n: int, degrees: int) -> float:
+    if n < LEAST:
+        return math.nan
+    if share in (0.0, 1.0):
+        return 1 / (n + 1)
+    return math.sqrt(share * (1 - share) / degrees)

@@ -17,7 +17,7 @@ from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from ...rewards.molecules import QED, canonical_smiles, molecule
-from .estimate import NOTHING, Estimate, mean_of, share_of, unique_share
+from .estimate import LEAST, NOTHING, Estimate, mean_of, share_of, unique_share
 
 BITS = 1024
 _CHUNK = 1024  # rows of the similarity matrix at once
@@ -31,16 +31,17 @@ def molecule_figures(texts: Sequence[str], reference: Iterable[str]) -> dict[str
         texts: what was generated, valid or not.
         reference: SMILES that are not new, usually the training data.
     """
-    found = [canonical_smiles(text) for text in texts]
-    valid = [smiles for smiles in found if smiles is not None]
+    forms = {text: canonical_smiles(text) for text in texts}
+    written = [text for text in texts if forms[text] is not None]  # RDKit may not read its own form
+    valid = [forms[text] for text in written]
     distinct = set(valid)
     known = {canonical_smiles(text) for text in reference}
-    druglikeness = [q for q in QED().score_texts(valid) if q is not None]
+    druglikeness = [q for q in QED().score_texts(written) if q is not None]
     return {
         "validity": share_of(len(valid), len(texts)),
         "uniqueness": unique_share(valid),
         "novelty": share_of(len(distinct - known), len(distinct)),
-        "internal_diversity": internal_diversity(valid),
+        "internal_diversity": internal_diversity(written),
         "qed": mean_of(druglikeness),
     }
 
@@ -64,7 +65,7 @@ def internal_diversity(smiles: Sequence[str]) -> Estimate:
         similarity = np.divide(common, union, out=np.ones_like(common), where=union > 0)
         row_means.append((similarity.sum(axis=1) - 1.0) / (N - 1))
     means_N = np.concatenate(row_means)
-    error = 2 * float(means_N.std(ddof=1)) / math.sqrt(N)
+    error = 2 * float(means_N.std(ddof=1)) / math.sqrt(N) if N >= LEAST else math.nan
     return Estimate(1.0 - float(means_N.mean()), error, N)
 
 

@@ -3,16 +3,17 @@
 # Shapes: B sequences, T steps
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from .estimate import NOTHING, Estimate, mean_of, share_of, unique_share
+from .estimate import LEAST, NOTHING, Estimate, mean_of, share_of, unique_share
 
 
 def text_figures(texts: Sequence[str], reference: Iterable[str]) -> dict[str, Estimate]:
-    """Uniqueness, novelty (of the distinct) and length in characters.
+    """Uniqueness, novelty (of the distinct) and the number of characters.
 
     Args:
         texts: what was generated.
@@ -22,7 +23,7 @@ def text_figures(texts: Sequence[str], reference: Iterable[str]) -> dict[str, Es
     return {
         "uniqueness": unique_share(texts),
         "novelty": share_of(len(distinct - set(reference)), len(distinct)),
-        "length": mean_of([len(text) for text in texts]),
+        "characters": mean_of([len(text) for text in texts]),
     }
 
 
@@ -36,10 +37,12 @@ def nats_a_token(log_probs_BT: Tensor, lengths_B: Tensor) -> Estimate:
         lengths_B: numbers of tokens.
     """
     n = len(lengths_B)
-    if n < 2:
+    if n == 0:
         return NOTHING
     nll_B, lengths_B = -log_probs_BT.double().sum(dim=1), lengths_B.double()
     ratio = nll_B.sum() / lengths_B.sum()
     residual_B = nll_B - ratio * lengths_B
+    if n < LEAST:
+        return Estimate(float(ratio), math.nan, n)
     error = torch.sqrt(residual_B.square().sum() / (n - 1) / n) / lengths_B.mean()
     return Estimate(float(ratio), float(error), n)

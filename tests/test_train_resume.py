@@ -1,0 +1,196 @@
+"""Beginning and resuming runs: what may change, what is never written over, what stays true."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tokengym.agents import ORGAN
+from tokengym.agents.checkpoint import load_checkpoint
+from tokengym.train.command_line import main
+
+CONFIG = """
+task: tokengym/Text-v0
+data: mine.txt
+reward: 0.5 * conv_discriminator(embedding=4, widths=(1,), filters=(4,)) + 0.5 * mine:short
+agent:
+  class_path: ORGAN
+  init_args:
+    policy_kwargs: {hidden: 8, embedding: 4}
+    batch_size: 4
+    completions: 1
+    discriminator_steps: 1
+pretrain: {epochs: 1, batch_size: 8, discriminator_steps: 1}
+total_timesteps: 60
+samples: 10
+"""
+MINE = """
+import tokengym
+
+@tokengym.objective(memo=False)
+def short(texts):
+    return [1 / (1 + len(text)) for text in texts]
+
+@tokengym.objective(memo=False)
+def constant(texts):
+    return [0.5] * len(texts)
+"""
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Run:
+    """The command line in a folder of its own; gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "mine.txt").write_text("the sea\na boat\nthe boat\na sea\n" * 4)
+
+    def command(*arguments: str, code: int = 0, errors: bool = False) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = capfd.readouterr()
+        assert ended.value.code == code, printed.err
+        return str(printed.err if errors or code == 2 else printed.out)
+
+    return command
+
+
+def test_a_resumed_run_is_read_where_it_lies(run: Run, tmp_path: Path) -> None:
+    printed = run("train", "small.yaml", "--run", "a b")
+    assert "pretrained" in printed
+    config = yaml.safe_load(Path("a b/config.yaml").read_text())
+    assert config["data"] == str(tmp_path / "mine.txt")  # found from any folder
+    assert config["threads"] == 1
+    os.rename("a b", "moved")
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+    before = load_checkpoint("../moved/checkpoint.safetensors")[1]["num_timesteps"]
+    printed = run("train", "../moved/config.yaml", "--resume", "--total_timesteps", "120")
+    assert "goes on with total_timesteps=120, before 60" in printed
+    after = load_checkpoint("../moved/checkpoint.safetensors")[1]["num_timesteps"]
+    assert after >= 120 > before >= 60
+    assert not Path("../a b").exists()
+    run("train", "--resume", "--run", "../moved", "--total_timesteps", "180")
+    assert load_checkpoint("../moved/checkpoint.safetensors")[1]["num_timesteps"] >= 180
+    run("evaluate", "../moved", "-n", "5")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "3"], "seed=0 and cannot go on with 3"),
+        (["--agent.policy", "LSTM"], "agent.init_args.policy='GRU' and cannot go on with 'LSTM'"),
+        (["--agent.policy_kwargs", "{hidden: 9}"], "agent.init_args.policy_kwargs.hidden=8"),
+        (["--task", "tokengym/Copy-v0"], "task='tokengym/Text-v0'"),
+        (["--task_options", "{max_length: 30}"], "task_options.max_length=None and cannot go on"),
+        (["--pretrain.epochs", "2"], "pretrain.epochs=1 and cannot go on with 2"),
+    ],
+)
+def test_what_makes_another_run_is_refused(run: Run, options: list[str], message: str) -> None:
+    run("train", "small.yaml", "--run", "a")
+    before = Path("a/config.yaml").read_bytes(), Path("a/checkpoint.safetensors").read_bytes()
+    assert message in run("train", "--resume", "--run", "a", *options, code=2)
+    after = Path("a/config.yaml").read_bytes(), Path("a/checkpoint.safetensors").read_bytes()
+    assert after == before
+
+
+def test_figures_are_of_whom_they_say(run: Run) -> None:
+    run("train", "small.yaml", "--run", "a")
+    rows = json.loads(Path("a/summary.json").read_text())
+    assert list(rows) == ["data", "pretrained", "trained"]
+    for row in rows.values():  # what was learnt from, and every part of it
+        names = {"reward", "reward/conv_discriminator", "reward/short"}
+        assert names | {f"{name}_se" for name in names} <= set(row)
+    for broken in ("{", "[]", '{"data": 3}'):
+        Path("a/summary.json").write_text(broken)
+        message = run("train", "--resume", "--run", "a", code=2)
+        assert "summary.json is no table of figures" in message
+    Path("a/summary.json").unlink()
+    assert "has no figures" in run("report", "a", code=2)
+    run("train", "--resume", "--run", "a")
+    again = json.loads(Path("a/summary.json").read_text())
+    assert list(again) == ["data", "trained"]  # the pretrained agent is no more
+    assert again["trained"] == rows["trained"]
+
+
+def test_a_folder_of_something_else_is_left_alone(run: Run) -> None:
+    Path("config.yaml").write_text("mine: 1\n")
+    Path("samples.csv").write_text("text\n")
+    message = run("train", "small.yaml", "--run", ".", code=2)
+    assert "it has no checkpoint.safetensors, but it holds config.yaml, samples.csv" in message
+    assert Path("config.yaml").read_text() == "mine: 1\n"
+    assert not Path("tensorboard").exists()
+
+
+@pytest.mark.parametrize("when", ["scores", "update", "start"])
+def test_any_error_leaves_a_whole_round(run: Run, monkeypatch: Any, when: str) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ValueError("the laboratory is closed")
+
+    names = {"scores": "_value", "update": "_update_discriminators", "start": "pretrain"}
+    real, calls = getattr(ORGAN, names[when]), []
+
+    def third(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        return fail() if len(calls) >= 3 or when == "start" else real(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ORGAN, names[when], third)
+        message = run("train", "small.yaml", "--run", "a", code=2)
+    assert "the laboratory is closed" in message
+    run("train", "--resume", "--run", "a")
+    run("train", "small.yaml", "--run", "whole")
+    for name in ("samples.csv", "scores.jsonl"):
+        assert (Path("a") / name).read_bytes() == (Path("whole") / name).read_bytes()
+
+
+SAME = "warning: in every round all sequences were worth the same"
+
+
+def test_a_reward_that_tells_nothing_apart_is_said(run: Run) -> None:
+    arguments = ["train", "small.yaml", "--agent.repetition_penalty", "false", "--reward"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert SAME in run(*arguments, "mine:constant", "--run", "a", errors=True)
+        assert SAME not in run(*arguments, "mine:short", "--run", "b", errors=True)
+
+
+def test_samples_come_with_what_they_are_worth(run: Run) -> None:
+    run("train", "small.yaml", "--run", "a", "--total_timesteps", "0")
+    printed = run("sample", "a", "-n", "10").splitlines()
+    assert printed == Path("a/samples.csv").read_text().splitlines()
+    assert printed[0].replace('"', "") == "text,reward,conv_discriminator,short"
+    for line in printed[1:]:
+        text, *values = [cell.strip('"') for cell in line.split(",")]
+        total, discriminator, short = map(float, values)
+        assert short == pytest.approx(1 / (1 + len(text)), rel=1e-5)
+        assert total == pytest.approx(0.5 * discriminator + 0.5 * short, rel=1e-5)
+    alone = run("sample", "a/checkpoint.safetensors", "-n", "10").splitlines()
+    assert alone == [line.split(",")[0] for line in printed]
+
+
+def test_a_task_of_ones_own_is_imported(run: Run) -> None:
+    Path("mytasks.py").write_text(
+        "import tokengym\nfrom tokengym.envs.text import text\n"
+        "tokengym.register_task('mine/Waves-v0', text)\n"
+    )
+    task = "mytasks:mine/Waves-v0"
+    run("train", "small.yaml", "--task", task, "--run", "a", "--total_timesteps", "0")
+    assert "length" in run("evaluate", "a", "-n", "5")
+    message = run("train", "--task", "mytask:mine/Waves-v0", code=2)
+    assert "no module 'mytask' for the task" in message
+    message = run("train", "--task", "mine/Wave-v0", code=2)
+    assert (
+        "did you mean mine/Waves-v0? (one of your own is written 'module:mine/Wave-v0'" in message
+    )

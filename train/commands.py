@@ -1,0 +1,140 @@
+"""What is done with a run that is there: sample, evaluate, report, weigh."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.table import Table
+
+from ..agents import SequenceAgent, load_agent
+from ..agents.checks import check_least
+from ..envs import Task, TokenEnv, make_task
+from .config import task_options
+from .evaluation import (
+    figures_as_json,
+    figures_of_samples,
+    figures_of_scores,
+    figures_of_texts,
+    print_entropy,
+    print_figures,
+    read_texts,
+)
+from .report import write_report
+from .run_folder import RunError, RunFolder, csv_text, write_csv
+from .samples import sample_columns, text_column
+from .scores import read_scores, weigh
+
+
+def sample(options: Namespace, console: Console) -> None:
+    """Write sequences with the agent of a run as a CSV: texts, and what the run's reward says.
+
+    Of a checkpoint alone, without the run's folder, only the texts.
+    """
+    check_least(1, number=options.number)
+    if options.run.is_dir():
+        agent, task = load_run(options.run, constraint=options.constraint)
+    else:
+        agent, task = load_agent(options.run, constraint=options.constraint), None
+    sequences = agent.sample(
+        options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
+    )
+    if task is None:
+        columns = text_column(sequences)
+    else:
+        columns = sample_columns(task, sequences, task.reward(sequences))
+    rows = list(zip(*columns.values(), strict=True))
+    if options.output is None:
+        print(csv_text(list(columns), rows), end="")
+        return
+    write_csv(options.output, list(columns), rows)
+    console.print(f"{len(sequences)} sequences in {options.output}", soft_wrap=True)
+
+
+def evaluate(options: Namespace, console: Console) -> None:
+    """Print figures with their standard errors: of new samples of a run, or of a file of samples.
+
+    Novelty is told against --reference; for a run, against the data that it was trained on.
+    """
+    check_least(1, number=options.number)
+    target: Path = options.target
+    reference = None if options.reference is None else read_texts(options.reference)[0]
+    task = None
+    if target.is_file() and target.suffix != ".safetensors":
+        texts, domain = read_texts(target)
+        figures = figures_of_texts(texts, reference or [], domain)
+        if reference is None:
+            figures.pop("novelty", None)  # nothing to be new against
+    else:
+        if not target.exists():
+            raise RunError(f"there is no run and no file {target}; is the path right?")
+        agent, task = load_run(target)
+        known = reference if reference is not None else task.data.texts if task.data else []
+        sequences = agent.sample(options.number, seed=options.seed)
+        figures = figures_of_samples(task, sequences, known, agent.policy)
+        figures |= figures_of_scores(task.reward(sequences))
+    row = figures_as_json(figures)
+    if options.json:
+        print(json.dumps(row, indent=2, allow_nan=False))
+        return
+    print_figures({target.name: row}, console)
+    if task is not None:
+        print_entropy(task, console)
+
+
+def report(options: Namespace, console: Console) -> None:
+    """Write report.html of a finished run anew."""
+    folder = RunFolder(options.run)
+    task, summary = task_of_run(folder), folder.read_summary()
+    if not summary or not folder.samples.exists():
+        raise RunError(
+            f"{folder.path} has no figures and samples to report; let the run come to its end with "
+            f"tokengym train --resume --run {folder.path}"
+        )
+    write_report(folder, task, summary)
+    console.print(f"report {folder.report}", soft_wrap=True)
+
+
+def load_run(path: Path, constraint: str | None = None) -> tuple[SequenceAgent, Task]:
+    """The agent of a run's folder, and its task with the reward as it was learnt from."""
+    folder = RunFolder(path)
+    task = task_of_run(folder, constraint)
+    return load_agent(folder.checkpoint, TokenEnv(task)), task
+
+
+def task_of_run(folder: RunFolder, constraint: str | None = None) -> Task:
+    """The task of a run, under another constraint if one is given."""
+    config = folder.read_config()
+    options = task_options(config)
+    return make_task(
+        config["task"], **(options if constraint is None else {**options, "constraint": constraint})
+    )
+
+
+def weigh_run(options: Namespace, console: Console) -> None:
+    """Say what a run's training sequences would have been worth by another reward.
+
+    Nothing is scored again: scores.jsonl has every component's values.
+
+      tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
+    """
+    rounds = read_scores(options.run)
+    rows = [
+        (each.round, text, then, now)
+        for each, scores in zip(rounds, weigh(rounds, options.reward), strict=True)
+        for text, then, now in zip(
+            each.texts, each.scores.values_B.tolist(), scores.values_B.tolist(), strict=True
+        )
+    ]
+    header = ("round", "text", "then", "now")
+    if options.output is not None:
+        write_csv(options.output, header, rows)
+        console.print(f"{len(rows)} sequences in {options.output}", soft_wrap=True)
+        return
+    different = {text: (round, text, then, now) for round, text, then, now in rows if now == now}
+    table = Table(*header, title=f"the best of {len(different)} different sequences")
+    for round, text, then, now in sorted(different.values(), key=lambda row: -row[3])[:10]:
+        table.add_row(str(round), text, f"{then:.4g}", f"{now:.4g}")
+    console.print(table)

@@ -1,0 +1,73 @@
+"""A user's mistakes on the command line: one message, the nearest names, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from ..agents import AGENTS
+
+# Parameters of agents that are no options of the command line.
+AGENT_SKIPS = {
+    *("env", "seed", "verbose", "tensorboard_log", "stats_window_size", "_init_setup_model"),
+}
+
+
+class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Jsonargparse's help, with descriptions as they are written."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are short and name what was probably meant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error, the nearest option, and where the help is; exit with 2."""
+        fail(_explain(message, self), hint=f"see: {self.prog} --help".replace(" [options]", ""))
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """Print an error and exit with 2."""
+    print(f"error: {message}" + (f"\n{hint}" if hint else ""), file=sys.stderr)
+    sys.exit(2)
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _explain(message: str, parser: ArgumentParser) -> str:
+    """Jsonargparse's message in a line or two, with the nearest names for a misspelt one."""
+    known = [option for action in parser._actions for option in action.option_strings]
+    if found := re.search(r"unrecognized arguments: (.*)", message):
+        wrong = found.group(1).split()[0].partition("=")[0]
+        return f"unknown option {wrong}{_nearest(wrong, known)}"
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        names = {name for agent in AGENTS.values() for name in inspect.signature(agent).parameters}
+        names -= AGENT_SKIPS
+        where = f" in {m.group(1)}" if (m := re.search(r'Parser key "([^"]+)"', message)) else ""
+        return f"unknown option {found.group(1)!r}{where}{_nearest(found.group(1), names)}"
+    if found := re.search(r'Key "([^"]+)" is not expected|No action for key "([^"]+)"', message):
+        wrong = found.group(1) or found.group(2)
+        return f"unknown option {wrong!r}{_nearest(wrong, [k.lstrip('-') for k in known])}"
+    if found := re.search(r'Parser key "agent":.*Given value: (\S+)\s*$', message, re.DOTALL):
+        return f"unknown agent {found.group(1)!r}{_nearest(found.group(1), AGENTS)}"
+    if found := re.search(r"invalid choice: '([^']+)' \(choose from (.*)\)", message):
+        choices = re.findall(r"\w+", found.group(2))
+        return f"unknown command {found.group(1)!r}{_nearest(found.group(1), choices)}"
+    return message
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
