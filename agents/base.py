@@ -51,7 +51,9 @@ class Round:
 
 
 class SequenceAgent(StoredAgent):
-    """The base of all agents; subclasses define ``_train_round``.
+    """Who writes, and learns to write what scores well.
+
+    The base of all agents: subclasses define ``_train_round``.
 
     Args:
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy (a pretrained one).

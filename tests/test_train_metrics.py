@@ -144,16 +144,15 @@ def printed(rows: Any, width: int) -> str:
 
 
 def test_a_table_has_the_figures_of_all_rows_and_turns_where_it_is_too_wide() -> None:
-    rows: dict[str, dict[str, float | None]] = {
-        "data": {"uniqueness": 0.5, "uniqueness_se": 0.25},
-        "trained": {"uniqueness": 0.75, "uniqueness_se": None, "nll_data": 1.5, "nll_data_se": 0.5},
-    }
-    assert figure_names(rows) == ["uniqueness", "nll_data"]
-    wide, narrow = printed(rows, 60), printed(rows, 35)
-    assert wide.splitlines()[-3].split() == ["data", "0.500±0.250", "-"]
-    assert wide.splitlines()[-2].split() == ["trained", "0.750", "1.500±0.500"]
-    assert narrow.splitlines()[-3].split() == ["uniqueness", "0.500±0.250", "0.750"]
-    assert narrow.splitlines()[-2].split() == ["nll_data", "-", "1.500±0.500"]
+    first: dict[str, float | None] = dict.fromkeys(("a", "a_se", "b", "b_se", "c", "c_se"), 0.5)
+    last: dict[str, float | None] = {"a": 0.75, "a_se": None, "nll_data": 1.5, "nll_data_se": 0.25}
+    rows = {"data": first, "trained": last}
+    assert figure_names(rows) == ["a", "b", "c", "nll_data"]
+    wide, narrow = printed(rows, 60).splitlines(), printed(rows, 40).splitlines()
+    assert wide[-3].split() == ["data", *["0.500±0.500"] * 3, "-"]
+    assert wide[-2].split() == ["trained", "0.750", "-", "-", "1.500±0.250"]
+    assert narrow[-5].split() == ["a", "0.500±0.500", "0.750"]
+    assert narrow[-2].split() == ["nll_data", "-", "1.500±0.250"]
 
 
 def test_scores_have_figures_of_the_reward_and_of_its_parts() -> None:

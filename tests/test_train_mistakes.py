@@ -44,7 +44,7 @@ TRAIN = ["train", "small.yaml", "--run", "a"]
         ([*TRAIN, "--agent.device", "foo"], "device is 'foo'; expected 'auto'"),
         ([*TRAIN, "--agent.discriminator_steps", "-1"], "discriminator_steps is -1"),
         ([*TRAIN, "--agent.policy_kwargs", "{hiden: 3}"], "did you mean hidden?"),
-        ([*TRAIN, "--task_options", "{vocabulary: 3}"], "vocabulary"),
+        ([*TRAIN, "--task_options", "{vocabulary: 3}"], "task_options {'vocabulary': 3}"),
         (["train", "latin.yaml"], "utf-8"),
         (["train", "typo.yaml"], "did you mean total_timesteps"),
         (["train", "env.yaml"], "unknown option 'env'"),
@@ -58,7 +58,7 @@ TRAIN = ["train", "small.yaml", "--run", "a"]
         ([], "expected a command: train, sample, evaluate, report, weigh, tasks, rewards"),
         (["train", "small.yaml", "--reward", "qe"], "(one of your own is written 'module:attr"),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_a_mistake_is_one_message(arguments: list[str], message: str, capfd: Any) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -73,7 +73,7 @@ def test_a_mistake_is_one_message(arguments: list[str], message: str, capfd: Any
 def test_version_and_help(capsys: Any) -> None:
     for arguments, expected in [
         (["--version"], tokengym.__version__),
-        (["train", "--help"], "Who learns"),
+        (["train", "--help"], "Who writes, and learns"),
         (["train", "--agent.help", "ORGAN"], "SeqGAN that pursues an objective as well"),
     ]:
         with pytest.raises(SystemExit) as ended:

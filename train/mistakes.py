@@ -7,7 +7,7 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -48,6 +48,11 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _explain(message: str, parser: ArgumentParser) -> str:
     """Jsonargparse's message in a line or two, with the nearest names for a misspelt one."""
+    commands = _commands(parser)
+    if message.startswith('expected "command"'):
+        return f"expected a command: {', '.join(commands)}"
+    if found := re.match(r"Subcommand '([^']+)'", message):
+        parser = commands[found.group(1)]
     known = [option for action in parser._actions for option in action.option_strings]
     if found := re.search(r"unrecognized arguments: (.*)", message):
         wrong = found.group(1).split()[0].partition("=")[0]
@@ -57,8 +62,10 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         names -= AGENT_SKIPS
         where = f" in {m.group(1)}" if (m := re.search(r'Parser key "([^"]+)"', message)) else ""
         return f"unknown option {found.group(1)!r}{where}{_nearest(found.group(1), names)}"
-    if found := re.search(r'Key "([^"]+)" is not expected|No action for key "([^"]+)"', message):
-        wrong = found.group(1) or found.group(2)
+    if found := re.search(
+        r"""(?:Key|No action for key|does not accept option) ['"]([^'"]+)['"]""", message
+    ):
+        wrong = found.group(1)
         return f"unknown option {wrong!r}{_nearest(wrong, [k.lstrip('-') for k in known])}"
     if found := re.search(r'Parser key "agent":.*Given value: (\S+)\s*$', message, re.DOTALL):
         return f"unknown agent {found.group(1)!r}{_nearest(found.group(1), AGENTS)}"
@@ -66,6 +73,12 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         choices = re.findall(r"\w+", found.group(2))
         return f"unknown command {found.group(1)!r}{_nearest(found.group(1), choices)}"
     return message
+
+
+def _commands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    """The parsers of its commands."""
+    found = [a.choices for a in parser._actions if isinstance(a.choices, Mapping)]
+    return dict(found[0]) if found else {}
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -107,7 +107,14 @@ def train(
 def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
     """The environment that a configuration describes."""
     options = task_options({**vars(config), "skip_invalid": skip_invalid})
-    return TokenEnv(make_task(config.task, **options))
+    try:
+        return TokenEnv(make_task(config.task, **options))
+    except AttributeError as error:  # an option of another type, as a YAML file may have
+        if not config.task_options:
+            raise
+        raise RunError(
+            f"{config.task} cannot be made with task_options {config.task_options}: {error}"
+        ) from error
 
 
 class _Run:
