@@ -15,6 +15,7 @@ from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
 from .constraints import Constraint
 from .data import DataError, file_stamp, keep_valid, read_lines
+from .drawing import GREY, draw_text
 from .encoding import encode_data
 from .selfies_notation import to_selfies
 from .task import Task
@@ -100,10 +101,10 @@ def load_molecules(
 
 
 def draw_molecule(smiles: str, size: int = 300) -> np.ndarray:
-    """A picture, uint8 (size, size, 3); blank for what is no molecule."""
+    """A picture, uint8 (size, size, 3); the text in grey for what is no molecule."""
     found = molecule(smiles)
     if found is None:
-        return np.full((size, size, 3), 255, np.uint8)
+        return draw_text(smiles, size, size, GREY)
     canvas = rdMolDraw2D.MolDraw2DCairo(size, size)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()
