@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
+WIDTH, HEIGHT = 480, 240
 INK, GREY = (20, 24, 32), (120, 126, 134)
 _MARGIN, _FONT_SIZE, _LINE = 12, 15, 22  # pixels
-# A piano roll of two octaves and eight whole notes has 12 rows a semitone, 75 columns a whole.
-_ROLL_WIDTH, _ROLL_HEIGHT, _ROLL_LEFT, _ROLL_BOTTOM = 640, 320, 40, 20
+# A piano roll of two octaves and eight whole notes has 9 rows a semitone, 55 columns a whole.
+_LEFT, _BOTTOM = 40, 15  # for the labels
 _LEAST_WHOLES, _MOST_LABELS = 8, 16
 _NOTE, _C_ROW, _LINE_GREY = (31, 78, 121), (238, 238, 238), (225, 225, 225)
 _MIDDLE_C = 60
 
 
 def draw_text(
-    text: str, width: int = 480, height: int = 240, ink: tuple[int, int, int] = INK
+    text: str, width: int = WIDTH, height: int = HEIGHT, ink: tuple[int, int, int] = INK
 ) -> np.ndarray:
     """The text, wrapped; of one with more lines than there is room for, the last ones."""
     from PIL import Image, ImageDraw  # slow to import, and seldom needed
@@ -50,7 +51,7 @@ def draw_text(
 
 
 def draw_melody(text: str) -> np.ndarray:
-    """A piano roll (320, 640, 3): time from left to right in whole notes, pitch upwards.
+    """A piano roll: time from left to right in whole notes, pitch upwards.
 
     It shows the octaves from C to C that the melody needs, two from middle C at least, and eight
     whole notes at least. What is no melody is there as grey text.
@@ -60,9 +61,9 @@ def draw_melody(text: str) -> np.ndarray:
     events = [parse_event(word) for word in text.split()]
     notes = [event for event in events if event is not None]
     if len(notes) < len(events):
-        return draw_text(text, _ROLL_WIDTH, _ROLL_HEIGHT, GREY)
+        return draw_text(text, ink=GREY)
     scale = _Scale.of(notes)
-    picture = Image.new("RGB", (_ROLL_WIDTH, _ROLL_HEIGHT), "white")
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     canvas = ImageDraw.Draw(picture)
     _draw_grid(canvas, scale)
     now = Fraction(0)
@@ -91,27 +92,28 @@ class _Scale(NamedTuple):
 
     @property
     def row(self) -> float:
-        return (_ROLL_HEIGHT - _ROLL_BOTTOM) / (self.high - self.low + 1)
+        return (HEIGHT - _BOTTOM) / (self.high - self.low + 1)
 
     def top_of(self, pitch: int) -> float:
         return (self.high - pitch) * self.row
 
     def left_of(self, time: float | Fraction) -> float:
-        return _ROLL_LEFT + float(time) * (_ROLL_WIDTH - _ROLL_LEFT) / self.wholes
+        return _LEFT + float(time) * (WIDTH - _LEFT) / self.wholes
 
 
 def _draw_grid(canvas: ImageDraw, scale: _Scale) -> None:
     """Every C and the whole notes, as many as can be told apart, with their names."""
-    font, bottom = _font(11), _ROLL_HEIGHT - _ROLL_BOTTOM
+    font, bottom = _font(11), HEIGHT - _BOTTOM
     for c in range(scale.low, scale.high + 1, 12):
         top = scale.top_of(c)
-        canvas.rectangle((_ROLL_LEFT, top, _ROLL_WIDTH, top + scale.row - 1), _C_ROW)
-        canvas.text((_ROLL_LEFT - 6, top + scale.row / 2), f"C{c // 12 - 1}", GREY, font, "rm")
+        canvas.rectangle((_LEFT, top, WIDTH, top + scale.row - 1), _C_ROW)
+        middle = max(top + scale.row / 2, 6)  # of the highest, where rows are low
+        canvas.text((_LEFT - 6, middle), f"C{c // 12 - 1}", GREY, font, "rm")
     step = 2 ** max(0, math.ceil(math.log2(scale.wholes / _MOST_LABELS)))
     for whole in range(0, scale.wholes, step):
         x = scale.left_of(whole)
         canvas.line((x, 0, x, bottom), _LINE_GREY)
-        canvas.text((x, bottom + _ROLL_BOTTOM / 2), str(whole), GREY, font, "mm")
+        canvas.text((x, bottom + _BOTTOM / 2), str(whole), GREY, font, "mm")
 
 
 @lru_cache(maxsize=2)

@@ -28,6 +28,9 @@ from rdkit.Chem.Draw import rdMolDraw2D  # isort: skip
 BUILT_IN = {"wehi": "Pains/test_data/wehi_mols.csv", "nci": "NCI/first_5K.smi"}
 Representation = Literal["smiles", "selfies"]
 
+# RDKit's cyan of fluorine, green of chlorine and yellow of sulphur, darker: white is behind them.
+_READABLE = {9: (0.0, 0.5, 0.5), 16: (0.6, 0.5, 0.0), 17: (0.0, 0.55, 0.0)}
+
 _SYMBOLS = frozenset("ABCDEFGHIKLMNOPRSTUVWXYZabcdefghiklmnoprstuy0123456789@+-[]()=#$:/\\.%*~")
 
 
@@ -112,13 +115,16 @@ def draw_molecule(smiles: str, size: int = 300) -> np.ndarray:
     return np.array(picture, np.uint8)
 
 
-def draw_molecule_svg(smiles: str, width: int = 220, height: int = 160) -> str:
-    """A drawing as an ``<svg>`` element; an empty one for what is no molecule."""
+def draw_molecule_svg(smiles: str, width: int = 260, height: int = 180) -> str:
+    """A drawing as an ``<svg>`` element, all at one scale; an empty one for what is no molecule."""
     found = molecule(smiles)
-    if found is None:
-        return f'<svg width="{width}" height="{height}"></svg>'
     canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
+    options = canvas.drawOptions()
+    options.fixedBondLength = 20  # pixels; less where a molecule would not fit
+    options.clearBackground = False
+    options.updateAtomPalette(_READABLE)
+    if found is not None:
+        rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()
     drawing = str(canvas.GetDrawingText())
     return drawing[drawing.index("<svg") :]

@@ -32,18 +32,17 @@ def test_what_does_not_fit_on_a_line_goes_on_below() -> None:
 
 
 def test_a_piano_roll_shows_each_note_where_it_sounds() -> None:
-    # Two octaves from C4 and eight whole notes: 12 rows a semitone, 75 columns a whole note.
+    # Two octaves from C4 and eight whole notes: 9 rows a semitone, 55 columns a whole note.
     blue = (draw_melody("C4:1 r:1 E4:1") == (31, 78, 121)).all(axis=2)
-    assert blue.shape == (320, 640)
-    assert blue[300 - 12 : 300, 40 : 40 + 74].all()
-    assert blue[300 - 60 : 300 - 48, 40 + 150 : 40 + 224].all()
-    assert blue.sum() == 2 * 12 * 74
+    assert blue[225 - 9 : 225, 40 : 40 + 54].all()
+    assert blue[225 - 45 : 225 - 36, 40 + 110 : 40 + 164].all()
+    assert blue.sum() == 2 * 9 * 54
 
 
 def test_a_piano_roll_makes_room_for_what_is_long_or_high() -> None:
     for text in ("C9:1", "C0:1", "C4:99999", " ".join(["C4:1"] * 128)):
         picture = draw_melody(text)
-        assert picture.shape == (320, 640, 3)
+        assert picture.shape == (240, 480, 3)
         assert (picture == (31, 78, 121)).all(axis=2).any()
 
 
