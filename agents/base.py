@@ -64,6 +64,13 @@ class SequenceAgent(StoredAgent):
         device: ``"auto"`` takes a GPU where there is one.
     """
 
+    def __repr__(self) -> str:
+        task = (
+            "no environment" if self.task is None else f"{self.task.name}, {self.task.reward.name}"
+        )
+        done = f"{self.pretraining.step} batches of teacher forcing, {self.num_timesteps} timesteps"
+        return f"<{type(self).__name__} with {type(self.policy).__name__}: {task}; {done}>"
+
     # --- what a subclass defines ------------------------------------------------------------
 
     @abstractmethod

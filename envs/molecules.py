@@ -27,9 +27,9 @@ from rdkit.Chem.Draw import rdMolDraw2D  # isort: skip
 BUILT_IN = {"wehi": "Pains/test_data/wehi_mols.csv", "nci": "NCI/first_5K.smi"}
 Representation = Literal["smiles", "selfies"]
 
-# RDKit's cyan of fluorine, green of chlorine and yellow of sulphur, darker: white is behind them.
-_READABLE = {9: (0.0, 0.5, 0.5), 16: (0.6, 0.5, 0.0), 17: (0.0, 0.55, 0.0)}
-
+# Pixels an angstrom, less where a molecule would not fit; darker fluorine, sulphur and chlorine.
+_STYLE = """{"fixedBondLength": 20, "clearBackground": false,
+"atomColourPalette": {"9": [0.0, 0.5, 0.5], "16": [0.6, 0.5, 0.0], "17": [0.0, 0.55, 0.0]}}"""
 _SYMBOLS = frozenset("ABCDEFGHIKLMNOPRSTUVWXYZabcdefghiklmnoprstuy0123456789@+-[]()=#$:/\\.%*~")
 
 
@@ -115,10 +115,7 @@ def draw_molecule_svg(smiles: str, width: int = 260, height: int = 180) -> str:
     """A drawing as an ``<svg>`` element, all at one scale; an empty one for what is no molecule."""
     found = molecule(smiles)
     canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
-    options = canvas.drawOptions()
-    options.fixedBondLength = 20  # pixels; less where a molecule would not fit
-    options.clearBackground = False
-    options.updateAtomPalette(_READABLE)
+    rdMolDraw2D.UpdateDrawerParamsFromJSON(canvas, _STYLE)
     if found is not None:
         rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()

@@ -11,7 +11,8 @@ from tokengym.envs.registration import BUILT_IN_TASKS
 
 
 def inked(picture: np.ndarray) -> np.ndarray:
-    return (picture != 255).any(axis=2)
+    found: np.ndarray = (picture != 255).any(axis=2)
+    return found
 
 
 def test_a_text_is_written_from_the_upper_left() -> None:

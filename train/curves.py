@@ -103,8 +103,7 @@ def draw_chart(chart: Chart) -> str:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    style = {"svg.fonttype": "none", "font.size": 8, "svg.hashsalt": chart.title}
-    with mpl.rc_context(style):
+    with mpl.rc_context({"svg.fonttype": "none", "font.size": 8, "svg.hashsalt": chart.title}):
         figure = Figure(figsize=(3.6, 2.2), layout="constrained")
         axes = figure.add_subplot()
         for (label, (steps, values)), ink in zip(chart.curves.items(), _INK, strict=False):

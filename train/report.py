@@ -38,8 +38,10 @@ th, td { padding: .35rem 0 .35rem 1.2rem; text-align: right; white-space: nowrap
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
-.grid { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(var(--card), 1fr)); }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .5rem; min-width: 0; }
+.grid { display: grid; gap: .6rem;
+        grid-template-columns: repeat(auto-fill, minmax(var(--card), 1fr)); }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .5rem;
+         min-width: 0; }
 figure svg, img { display: block; width: 100%; height: auto; }
 figcaption { font-size: 12px; line-height: 1.4; overflow-wrap: anywhere; }
 .grid:has(img) { --card: 20rem !important; } .text { white-space: pre-wrap; }
