@@ -65,11 +65,10 @@ class SequenceAgent(StoredAgent):
     """
 
     def __repr__(self) -> str:
-        task = (
-            "no environment" if self.task is None else f"{self.task.name}, {self.task.reward.name}"
-        )
+        kind = f"{type(self).__name__} with {type(self.policy).__name__}"
+        task = f"{self.task.name}, {self.task.reward.name}" if self.task else "no environment"
         done = f"{self.pretraining.step} batches of teacher forcing, {self.num_timesteps} timesteps"
-        return f"<{type(self).__name__} with {type(self.policy).__name__}: {task}; {done}>"
+        return f"<{kind}: {task}; {done}>"
 
     # --- what a subclass defines ------------------------------------------------------------
 

@@ -19,5 +19,5 @@ def test_an_agent_is_evaluated_against_its_tasks_data(tmp_path: Path) -> None:
     assert figures["uniqueness"].value == len(set(sequences.texts)) / 50
     assert str(figures["uniqueness"]).startswith(f"{figures['uniqueness'].value:.3f} ± ")
     agent.save(tmp_path / "a")
-    with pytest.raises(ValueError, match="no environment; 0 batches .* load it with env="):
+    with pytest.raises(ValueError, match=r"no environment; 0 batches .* load it with env="):
         evaluate(ORGAN.load(tmp_path / "a"))
