@@ -20,11 +20,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, overload
 
 import torch
 
 from .base import Credit, Reward, Scores
+from .crew import Answer, Failure, WorkerStartError
+from .executing import Remote, Where, check_where, import_reference, reference_to
 from .memo import Memo
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ class Objective(Reward):
             share one score. Without it, equal texts do.
         memo: keep scores; switch it off when the same text may score differently.
         on_error: ``"raise"`` an ``ObjectiveError``, or ``"skip"``: the sequence is marked not ok.
+        executor: where to score, if not here: a ``concurrent.futures.Executor``, a function that
+            makes one (which then is made again when it breaks), or a number of worker processes.
+        timeout: seconds that one sequence may take; then the worker process that it hangs in is
+            killed, and the sequence is a failure. Needs processes of ours, one by default.
     """
 
     def __init__(
@@ -54,16 +60,31 @@ class Objective(Reward):
         canonical: Callable[[str], str | None] | None = None,
         memo: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
+        executor: Where | None = None,
+        timeout: float | None = None,
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
         self.canonical = canonical
         self.memo = Memo() if memo else None
         self.on_error = on_error
+        check_where(executor, timeout)
+        self._where, self._timeout = executor, timeout
+        self._remote: Remote | None = None
 
     @abstractmethod
-    def score(self, texts: list[str]) -> Sequence[float | None]:
-        """One score a text, in their order; None where it cannot be scored."""
+    def score(self, texts: list[str]) -> Sequence[Answer]:
+        """One score a text, in their order; None, or a Failure, where it cannot be scored."""
+
+    def close(self) -> None:
+        """End the worker processes; the next batch would start them again."""
+        if self._remote is not None:
+            self._remote.close()
+            self._remote = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """What travels to a worker: not the memo, nor the way there."""
+        return {**vars(self), "memo": None, "_where": None, "_timeout": None, "_remote": None}
 
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences by their texts."""
@@ -97,7 +118,9 @@ class Objective(Reward):
 
     def _checked(self, texts: list[str]) -> list[float | None]:
         try:
-            scores = list(self.score(list(texts)))
+            scores = list(self._score_where(list(texts)))
+        except WorkerStartError as error:
+            raise ObjectiveError(f"objective {self.name!r}: {error}") from error
         except Exception as error:
             return self._failed_batch(
                 texts,
@@ -113,9 +136,20 @@ class Objective(Reward):
             )
         return [self._checked_score(t, s) for t, s in zip(texts, scores, strict=True)]
 
+    def _score_where(self, texts: list[str]) -> Sequence[Answer]:
+        if self._where is None and self._timeout is None:
+            return self.score(texts)
+        if self._remote is None:
+            self._remote = Remote(self.score, self._where, self._timeout)
+        return self._remote.score(texts, isolate=self.on_error == "skip")
+
     def _checked_score(self, text: str, score: object) -> float | None:
         if score is None:
             return None
+        if isinstance(score, Failure) and self.on_error == "raise":
+            raise ObjectiveError(
+                f"objective {self.name!r} {score.why} for {_short(text)}"
+            ) from score.error
         if isinstance(score, Real) or hasattr(score, "__float__"):
             value = float(cast(Real, score))
             if math.isfinite(value):
@@ -152,8 +186,12 @@ class FunctionObjective(Objective):
         canonical: Callable[[str], str | None] | None = None,
         memo: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
+        executor: Where | None = None,
+        timeout: float | None = None,
     ) -> None:
-        super().__init__(canonical=canonical, memo=memo, on_error=on_error)
+        super().__init__(
+            canonical=canonical, memo=memo, on_error=on_error, executor=executor, timeout=timeout
+        )
         self.function = function
         self.per_sequence = per_sequence
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
@@ -161,7 +199,12 @@ class FunctionObjective(Objective):
         self.credit = credit
         self.__doc__ = function.__doc__
 
-    def score(self, texts: list[str]) -> Sequence[float | None]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Travel by name where there is one: the function's own name means this object."""
+        reference = reference_to(self, self.function)
+        return (import_reference, reference) if reference else super().__reduce_ex__(protocol)
+
+    def score(self, texts: list[str]) -> Sequence[Answer]:
         """Call the function, once for the batch or once for each text."""
         if self.per_sequence:
             single = cast(SequenceFunction, self.function)
@@ -181,6 +224,8 @@ def objective(
     canonical: Callable[[str], str | None] | None = None,
     memo: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
+    executor: Where | None = None,
+    timeout: float | None = None,
 ) -> Callable[[BatchFunction], FunctionObjective]: ...
 @overload
 def objective(
@@ -192,6 +237,8 @@ def objective(
     canonical: Callable[[str], str | None] | None = None,
     memo: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
+    executor: Where | None = None,
+    timeout: float | None = None,
 ) -> Callable[[SequenceFunction], FunctionObjective]: ...
 def objective(
     function: BatchFunction | None = None,
@@ -204,6 +251,8 @@ def objective(
     canonical: Callable[[str], str | None] | None = None,
     memo: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
+    executor: Where | None = None,
+    timeout: float | None = None,
 ) -> FunctionObjective | Callable[[Any], FunctionObjective]:
     """Make a reward of a function of texts; see the top of this file.
 
@@ -216,6 +265,8 @@ def objective(
         canonical: text -> canonical form; texts with the same one share a score.
         memo: keep scores; False for an objective that may answer differently the second time.
         on_error: ``"raise"``, or ``"skip"`` to leave out what fails.
+        executor: where to score, if not here; see ``Objective``.
+        timeout: seconds that one sequence may take; see ``Objective``.
     """
 
     def decorate(function: BatchFunction | SequenceFunction) -> FunctionObjective:
@@ -230,6 +281,8 @@ def objective(
             canonical=canonical,
             memo=memo,
             on_error=on_error,
+            executor=executor,
+            timeout=timeout,
         )
 
     return decorate if function is None else decorate(function)

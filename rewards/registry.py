@@ -20,6 +20,9 @@ from .objective import BatchFunction, FunctionObjective
 
 _TARGETS = {
     "conv_discriminator": "tokengym.rewards.discriminators:ConvDiscriminator",
+    "external_program": "tokengym.rewards.workers:ExternalProgram",
+    "file_program": "tokengym.rewards.workers:FileProgram",
+    "http": "tokengym.rewards.workers:HTTPObjective",
     "logp": "tokengym.rewards.molecules:LogP",
     "qed": "tokengym.rewards.molecules:QED",
     "ratio_of_steps": "tokengym.rewards.melodies:RatioOfSteps",
@@ -31,7 +34,10 @@ _TARGETS = {
 # A reward, its name or expression, or a function of a batch of texts.
 RewardSpec = Reward | str | BatchFunction
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+# A quoted string, which is passed by, or a reference.
+_REFERENCE = re.compile(
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?P<reference>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)"""
+)
 _GROUP = "tokengym.objectives"
 
 
@@ -81,6 +87,8 @@ def _parse(text: str) -> Reward:
     references: dict[str, str] = {}
 
     def stand_in(match: re.Match[str]) -> str:
+        if match["reference"] is None:
+            return match.group()
         name = f"_reference_{len(references)}"
         references[name] = match.group()
         return name
