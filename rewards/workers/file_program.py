@@ -130,7 +130,10 @@ def _lines(file: Path, count: int) -> list[str]:
         raise WorkerError("wrote no file")
     if (size := file.stat().st_size) > largest_answer(count):
         raise WorkerError(f"wrote {size:,} bytes for {count} sequences")
-    return file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8").splitlines()
+    if len(lines) != count:
+        raise WorkerError(f"returned {len(lines)} scores for {count} sequences")
+    return lines
 
 
 def _number(line: str) -> float | Failure | None:

@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 from ..crew import DeadWorkerError, WorkerStartError, WorkerTimeoutError
@@ -77,6 +77,7 @@ class LineProcess:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._out, selectors.EVENT_READ)
         self._unsent, self._unread = bytearray(), bytearray()
+        self._lines: deque[bytearray] = deque()
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(
             target=_pass_on, args=(self._process.stderr, command[0], self._last_words), daemon=True
@@ -100,10 +101,9 @@ class LineProcess:
         self._unsent += request
         self._write()
         while True:
-            *lines, rest = self._unread.split(b"\n")
-            self._unread = rest
-            yield from lines
-            if len(rest) > limit:
+            while self._lines:
+                yield self._lines.popleft()
+            if len(self._unread) > limit:
                 raise DeadWorkerError(f"wrote a line of more than {limit:,} bytes and was killed")
             if (left := deadline - time.monotonic()) <= 0:
                 raise WorkerTimeoutError(f"did not answer within {seconds:g} s and was killed")
@@ -113,13 +113,13 @@ class LineProcess:
                 else:
                     self._read()
 
-    def unasked(self) -> list[bytearray]:
+    def unasked(self) -> Iterable[bytearray]:
         """The lines that stand there already, before anything was asked."""
         with contextlib.suppress(BlockingIOError):
             for _ in range(_READS_BEFORE_ASKING):
-                self._unread += os.read(self._out, _BLOCK)
-        *lines, self._unread = self._unread.split(b"\n")
-        return list(lines)
+                self._read()
+        lines, self._lines = self._lines, deque()
+        return lines
 
     def kill(self) -> None:
         """Kill the program, whoever waits for it; that one still has to ``stop``."""
@@ -140,6 +140,9 @@ class LineProcess:
         if not data:
             raise DeadWorkerError(self._obituary())
         self._unread += data
+        if b"\n" in data:
+            *lines, self._unread = self._unread.split(b"\n")
+            self._lines += lines
 
     def _write(self) -> None:
         """Write as much as the pipe takes; watch for room as long as something is left."""

@@ -32,9 +32,10 @@ class Handshake:
 
 def message(line: bytes | bytearray) -> Mapping[str, object] | None:
     """The JSON object of a line; None for anything else."""
+    if not line.lstrip().startswith(b"{"):  # said at once, where a program writes a lot
+        return None
     try:
-        # Numbers as floats: an integer of a thousand digits is a score like another, infinite.
-        found = json.loads(line, parse_int=float)
+        found = json.loads(line, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -62,7 +63,7 @@ def read_handshake(said: Mapping[str, object]) -> Handshake:
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
         raise ProtocolError(f"says its name is {_short(name)}; expected 1 to 100 characters")
     match ends:
-        case [float() | None as low, float() | None as high]:
+        case [int() | float() | None as low, int() | float() | None as high]:
             range = (-float("inf") if low is None else low, float("inf") if high is None else high)
             if range[0] <= range[1]:
                 return Handshake(name, range)
@@ -91,6 +92,11 @@ def read_answer(said: Mapping[str, object], texts: list[str]) -> list[Answer]:
     for place, why in errors.items():
         answers[int(place)] = Failure(f"reported {_short(why)}")
     return answers
+
+
+def _integer(digits: str) -> float:
+    """An integer of a thousand digits is a score like another: infinite."""
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 def _short(value: object) -> str:
