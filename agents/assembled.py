@@ -22,10 +22,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from ..envs import Constraint, Sequences, Task, Vocabulary
 from ..rewards import TrainableReward
 from .counter_rng import fold_in
-from .policies import GRUPolicy, LSTMPolicy, Policy
+from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .pretraining import seeded
 
-POLICIES: dict[str, type[Policy]] = {"GRU": GRUPolicy, "LSTM": LSTMPolicy}
+POLICIES: dict[str, type[Policy]] = {
+    policy.name: policy for policy in (GRUPolicy, LSTMPolicy, TransformerPolicy)
+}
 
 
 class Purpose(IntEnum):

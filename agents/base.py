@@ -51,7 +51,7 @@ class SequenceAgent(StoredAgent):
     """The base of all agents; subclasses define ``_train_round``.
 
     Args:
-        policy: ``"GRU"``, ``"LSTM"``, or a Policy, a pretrained one for instance.
+        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy (a pretrained one).
         env: a ``TokenEnv``, its registered id, or None to sample from a loaded agent.
         learning_rate: of Adam, or a schedule of the remaining progress.
         batch_size: B, training sequences a round.

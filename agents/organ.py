@@ -28,7 +28,7 @@ class ORGAN(SeqGAN):
     """ORGAN; see the top of this file.
 
     Args:
-        policy: ``"GRU"``, ``"LSTM"``, or a Policy.
+        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward is the mixture; without a discriminator in it this is plain REINFORCE.
         learning_rate: of Adam.
         batch_size: B, training sequences a round.

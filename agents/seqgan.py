@@ -44,7 +44,7 @@ class SeqGAN(SequenceAgent):
     """SeqGAN; see the top of this file.
 
     Args:
-        policy: ``"GRU"``, ``"LSTM"``, or a Policy.
+        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward has a discriminator in it.
         learning_rate: of Adam.
         batch_size: B, training sequences a round.

@@ -18,8 +18,17 @@ def sample_categorical(logits_RA: Tensor, uniforms_R: Tensor) -> Tensor:
         logits_RA: unnormalised log-probabilities; -inf is never drawn.
         uniforms_R: in [0, 1), in the logits' dtype.
     """
+    return find_in(cumulative(logits_RA), uniforms_R)
+
+
+def cumulative(logits_RA: Tensor) -> Tensor:
+    """The running sum of exp(logit - largest logit): a CDF times its last entry, (R, A)."""
     weights_RA = (logits_RA - logits_RA.amax(dim=1, keepdim=True)).exp_()
-    cdf_RA = weights_RA.cumsum(dim=1)
+    return weights_RA.cumsum(dim=1)
+
+
+def find_in(cdf_RA: Tensor, uniforms_R: Tensor) -> Tensor:
+    """The first token whose entry exceeds u times the last entry, int64 (R,)."""
     total_R = cdf_RA[:, -1]
     # Rounding may carry u * total up to the total itself, past the last token that can be drawn.
     below_R = torch.nextafter(total_R, total_R.new_zeros(()))

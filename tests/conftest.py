@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tokengym.agents import GRUPolicy, LSTMPolicy, Policy
+from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from tokengym.agents.losses import token_log_probs
 from tokengym.envs import Sequences, Task, Vocabulary
 from tokengym.rewards import Reward, Scores
@@ -43,9 +43,12 @@ PolicyMaker = Callable[[Vocabulary, int], Policy]
 def _make(kind: str, layers: int) -> PolicyMaker:
     def make(vocabulary: Vocabulary, seed: int) -> Policy:
         torch.manual_seed(seed)
-        made = {"GRU": GRUPolicy, "LSTM": LSTMPolicy}[kind](
-            vocabulary, embedding=5, hidden=7, layers=layers
-        )
+        made: Policy
+        if kind == "Transformer":
+            made = TransformerPolicy(vocabulary, width=8, heads=2, layers=layers)
+        else:
+            recurrent = {"GRU": GRUPolicy, "LSTM": LSTMPolicy}[kind]
+            made = recurrent(vocabulary, embedding=5, hidden=7, layers=layers)
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter.mul_(2)  # far enough from uniform that a mistake shows
@@ -55,7 +58,8 @@ def _make(kind: str, layers: int) -> PolicyMaker:
 
 
 @pytest.fixture(
-    params=[("GRU", 1), ("GRU", 2), ("LSTM", 1), ("LSTM", 2)], ids=lambda p: f"{p[0]}-{p[1]}"
+    params=[(kind, layers) for kind in ("GRU", "LSTM", "Transformer") for layers in (1, 2)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
 )
 def make_policy(request: pytest.FixtureRequest) -> PolicyMaker:
     """Every policy of the project, in float64, with random weights."""

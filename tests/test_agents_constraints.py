@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
 import tokengym
 import torch
 from tokengym.agents import ORGAN, GRUPolicy, action_values, sample
+from tokengym.agents.completions import Plan, Scheme, tiles
 from tokengym.agents.losses import kl_divergence, token_log_probs
-from tokengym.agents.rollouts import tiles
 from tokengym.envs import (
     BalancedBrackets,
     Constraint,
@@ -150,27 +151,29 @@ def test_the_environments_give_the_masks_that_sampling_used(
         assert "forbidden" not in info
 
 
+@pytest.mark.parametrize("scheme", get_args(Scheme))
 @pytest.mark.parametrize(
     ("vocabulary", "constraint"), [(LETTERS, BOTH), (ENDLESS, BOTH), (SMILES, SYNTAX)]
 )
 def test_both_backends_complete_with_the_same_tokens(
-    vocabulary: Vocabulary, constraint: Constraint
+    vocabulary: Vocabulary, constraint: Constraint, scheme: Scheme
 ) -> None:
     policy = make_policy(vocabulary)
     sequences = sample(policy, 6, max_length=8, constraint=constraint)
     found: list[dict[tuple[int, int, int], list[int]]] = []
     for backend, rows in (("reference", 1), ("tiled", 512), ("tiled", 5)):
-        completions: dict[tuple[int, int, int], list[int]] = {}
-        for tile in tiles(
+        plan = Plan(
             policy,
             sequences,
             completions=3,
-            backend=backend,  # type: ignore[arg-type]
+            scheme=scheme,
             seed=1,
             constraint=constraint,
             tile_rows=rows,
             compact_every=2,
-        ):
+        )
+        completions: dict[tuple[int, int, int], list[int]] = {}
+        for tile in tiles(plan, backend):  # type: ignore[arg-type]
             for b, n, tokens_T in zip(
                 tile.b_R.tolist(), tile.n_R.tolist(), tile.tokens_RT.tolist(), strict=True
             ):

@@ -75,6 +75,27 @@ def test_chain_rule_steps_equal_the_one_pass(
         token_B = all_sequences.tokens_BT[:, t]
 
 
+def test_branches_of_a_state_go_on_as_if_alone(
+    make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
+) -> None:
+    """Uneven branches of three prefixes, some rows dropped, then branched once more."""
+    policy = make_policy(vocabulary, 3)
+    tokens_BT = all_sequences.tokens_BT[-3:]
+    state = policy.initial_state(3)
+    state = policy.step(torch.full((3,), vocabulary.bos), state)[1]
+    rows = torch.tensor([0, 0, 1, 0, 2, 2])
+    state = policy.branch(state, rows)
+    state = policy.step(tokens_BT[rows, 0], state)[1]
+    kept = torch.tensor([1, 2, 5, 3])
+    rows, state = rows[kept], policy.select(state, kept)
+    state = policy.step(tokens_BT[rows, 1], state)[1]
+    again = torch.tensor([3, 0, 0, 2, 1])
+    rows, state = rows[again], policy.branch(state, again)
+    logits_RA, state = policy.step(tokens_BT[rows, 2], state)
+    expected_BTA = policy(tokens_BT)
+    torch.testing.assert_close(logits_RA, expected_BTA[rows, 3], atol=1e-12, rtol=0)
+
+
 def test_neither_padding_nor_company_changes_a_sequence(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
