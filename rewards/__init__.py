@@ -7,9 +7,11 @@ are looked up here by name (``tokengym.rewards.QED``) when they are first used.
 from typing import TYPE_CHECKING
 
 from .base import Product, Reward, Scores, Sum, TrainableReward
+from .budget import BudgetExhausted
 from .discriminators import ConvDiscriminator
-from .memo import Memo
-from .objective import FunctionObjective, Objective, ObjectiveError, objective
+from .function import FunctionObjective, objective
+from .memo import Memo, MemoError, SQLiteMemo
+from .objective import Objective, ObjectiveError
 from .registry import RewardSpec, UnknownRewardError, make_reward, register_reward, reward_targets
 from .repetition import RepetitionPenalty
 
@@ -18,16 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QED",
+    "BudgetExhausted",
     "ConvDiscriminator",
     "FunctionObjective",
     "LogP",
     "Memo",
+    "MemoError",
     "Objective",
     "ObjectiveError",
     "Product",
     "RepetitionPenalty",
     "Reward",
     "RewardSpec",
+    "SQLiteMemo",
     "Scores",
     "Sum",
     "SyntheticAccessibility",

@@ -12,13 +12,17 @@ its druglikeness is a true 0.0.
 # Shapes: B sequences
 from __future__ import annotations
 
+import functools
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from .state import State, flatten_optimizer, restore_optimizer, with_prefix
 
 if TYPE_CHECKING:
     from ..envs.sequences import Sequences
@@ -50,6 +54,20 @@ class Scores:
         return cls(values_B, ok_B, {name: values_B})
 
 
+def _timed(call: Callable[[Reward, Sequences], Scores]) -> Callable[[Reward, Sequences], Scores]:
+    """A ``__call__`` that adds what it takes to its reward's ``milliseconds``."""
+
+    @functools.wraps(call)
+    def timed(self: Reward, sequences: Sequences) -> Scores:
+        before, start = self.milliseconds, time.perf_counter()
+        scores = call(self, sequences)
+        # Not added to what it may have become within: a call of the class above is a part of this.
+        self.milliseconds = before + 1e3 * (time.perf_counter() - start)
+        return scores
+
+    return timed
+
+
 class Reward(ABC):
     """Scores a batch of sequences; subclasses define ``__call__``.
 
@@ -58,11 +76,18 @@ class Reward(ABC):
         credit: ``"rollouts"`` when the reward is cheap enough to score every Monte Carlo
             completion, ``"terminal"`` when it scores the finished sequence once.
         range: the lowest and the highest value, as far as they are known.
+        milliseconds: what its calls have taken since ``take_statistics`` was last asked.
     """
 
     name: str = "reward"
     credit: Credit = "terminal"
     range: tuple[float, float] = (-float("inf"), float("inf"))
+    milliseconds: float = 0.0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__call__" in vars(cls):
+            cls.__call__ = _timed(cls.__call__)  # type: ignore[assignment, method-assign]
 
     @abstractmethod
     def __call__(self, sequences: Sequences) -> Scores:
@@ -73,16 +98,27 @@ class Reward(ABC):
         """The rewards that this one is made of; none for a component."""
         return ()
 
-    def components(self) -> Iterator[Reward]:
-        """The leaves of the expression, each object once."""
+    def walk(self) -> Iterator[Reward]:
+        """Every reward of the expression from left to right, each object once; this one first."""
         seen: set[int] = set()
         stack: list[Reward] = [self]
         while stack:
             reward = stack.pop()
-            stack.extend(reversed(reward.children))
-            if not reward.children and id(reward) not in seen:
+            if id(reward) not in seen:
                 seen.add(id(reward))
+                stack.extend(reversed(reward.children))
                 yield reward
+
+    def components(self) -> Iterator[Reward]:
+        """The leaves of the expression, each object once."""
+        return (reward for reward in self.walk() if not reward.children)
+
+    def named(self) -> dict[str, Reward]:
+        """Every reward of the expression by its name, numbered (``qed#2``) where it has a twin."""
+        found: dict[str, Reward] = {}
+        for reward in self.walk():
+            found[_numbered(reward.name, found)] = reward
+        return found
 
     def terms(self) -> list[tuple[float, Reward]]:
         """The reward as a weighted sum; a single term when it is not a sum."""
@@ -92,6 +128,36 @@ class Reward(ABC):
         """Tell the components which sequences will come; what needs no telling ignores it."""
         for child in self.children:
             child.prepare(vocabulary, max_length, device)
+
+    def adopt_canonical(self, canonical: Callable[[str], str | None] | None) -> None:
+        """Hand the task's canonical form, if it has one, to the objectives that asked for it."""
+        for child in self.children:
+            child.adopt_canonical(canonical)
+
+    def ensure_usable(self) -> None:
+        """Ask before a round, or an episode's end, whether the reward can go on scoring.
+
+        Raises:
+            BudgetExhausted: an objective has scored as many sequences as it may.
+            ObjectiveError: an objective fails on too large a share of them.
+        """
+        for child in self.children:
+            child.ensure_usable()
+
+    def state(self) -> State:
+        """What a checkpoint has to keep of this reward: named tensors and JSON values.
+
+        Of itself alone: whoever saves asks every reward of the expression (``named``).
+        """
+        return {}, {}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:  # noqa: B027
+        """The inverse of ``state``, after ``prepare``."""
+
+    def take_statistics(self) -> dict[str, float]:
+        """Figures of the calls since this was last asked: ``milliseconds``, and its own."""
+        taken, self.milliseconds = self.milliseconds, 0.0
+        return {"milliseconds": taken}
 
     def __add__(self, other: Reward) -> Reward:
         if not isinstance(other, Reward):
@@ -138,6 +204,18 @@ class TrainableReward(Reward):
     @abstractmethod
     def update(self, real: Sequences, generated: Sequences) -> dict[str, float]:
         """Learn from one batch of each; returns metrics for the log."""
+
+    def state(self) -> State:
+        """The weights, the optimiser, and the number of updates."""
+        tensors, groups = flatten_optimizer("optimizer", self.optimizer)
+        tensors |= {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        return tensors, {"optimizer": groups, "updates": self.updates}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        self.network.load_state_dict(with_prefix("network", tensors))
+        restore_optimizer("optimizer", self.optimizer, tensors, state["optimizer"])
+        self.updates = int(state["updates"])
 
 
 class Sum(Reward):
@@ -213,7 +291,12 @@ def _joint_scores(values_B: Tensor, scores: list[Scores]) -> Scores:
     parts: dict[str, Tensor] = {}
     for score in scores:
         for name, part_B in score.parts.items():
-            count = sum(known == name or known.startswith(f"{name}#") for known in parts)
-            parts[name if count == 0 else f"{name}#{count + 1}"] = part_B
+            parts[_numbered(name, parts)] = part_B
     ok_B = torch.stack([score.ok_B for score in scores]).all(dim=0)
     return Scores(values_B.masked_fill(~ok_B, torch.nan), ok_B, parts)
+
+
+def _numbered(name: str, taken: Mapping[str, object]) -> str:
+    """The name itself, or with a number after it where others have it already."""
+    count = sum(known == name or known.startswith(f"{name}#") for known in taken)
+    return name if count == 0 else f"{name}#{count + 1}"

@@ -26,11 +26,19 @@ class Failure:
     """
 
     why: str
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 Answer = float | Failure | None
 Scorer = Callable[[list[str]], Sequence[Answer]]
+
+
+class SequenceError(Exception):
+    """A scorer that works on one text at a time raised; its cause is the exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 class WorkerError(RuntimeError):
@@ -47,6 +55,13 @@ class WorkerTimeoutError(WorkerError):
 
 class WorkerStartError(WorkerError):
     """A worker does not start; that is no sequence's fault, so it is never skipped."""
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What stands in the place of a score where this was raised."""
+    if isinstance(error, SequenceError) and error.__cause__ is not None:
+        error = error.__cause__
+    return Failure(f"raised {type(error).__name__}: {error}", error)
 
 
 class Pending(Protocol):
@@ -100,7 +115,7 @@ def _settled(submit: Submit, texts: list[str], waiting: Pending, isolate: bool) 
         if not isolate:
             raise
         if len(texts) == 1:
-            return [Failure(f"raised {type(error).__name__}: {error}", error)]
+            return [failure_of(error)]
     return [_settled(submit, [text], submit([text]), isolate)[0] for text in texts]
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from functools import cached_property, lru_cache
 
 from .crew import Answer, Crew, DeadWorkerError, Pending, Scorer, WorkerStartError, gather
-from .processes import ProcessWorker, run
+from .processes import Outcome, ProcessWorker, Raised, run, settle
 
 CHUNKS = 64  # of one batch in an executor, whose workers we cannot count
 
@@ -92,7 +92,7 @@ class InExecutor:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
 
-    def send(self, texts: list[str]) -> Future[Sequence[Answer] | Exception]:
+    def send(self, texts: list[str]) -> Future[Outcome]:
         """Hand a chunk to the executor, to one made anew where the last is broken."""
         if self._executor is None:
             assert self._make is not None
@@ -133,17 +133,15 @@ class _Sent:
 
     def result(self) -> Sequence[Answer]:
         try:
-            answers = self._future.result()
+            outcome = self._future.result()
         except Exception:
-            answers = self._again()
-        if isinstance(answers, Exception):
-            raise answers
-        return answers
+            outcome = self._again()
+        return settle(outcome)
 
     def cancel(self) -> bool:
         return self._future.cancel()
 
-    def _again(self) -> Sequence[Answer] | Exception:
+    def _again(self) -> Outcome:
         try:
             return self._executor.send(self._texts).result()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -156,14 +154,13 @@ class _Sent:
             ) from error
 
 
-def _run(scorer: Scorer | bytes, texts: list[str], ticket: int) -> Sequence[Answer] | Exception:
+def _run(scorer: Scorer | bytes, texts: list[str], ticket: int) -> Outcome:
     """What happens in the worker; the ticket only makes each call another one."""
     try:
         unpacked = _unpickled(scorer) if isinstance(scorer, bytes) else scorer
     except Exception as error:
-        return WorkerStartError(
-            f"the objective cannot be loaded in a worker: {type(error).__name__}: {error}"
-        )
+        told = f"the objective cannot be loaded in a worker: {type(error).__name__}: {error}"
+        return Raised(WorkerStartError(told), None)
     return run(unpacked, texts)
 
 

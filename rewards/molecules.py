@@ -12,9 +12,10 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Unpack
 
-from .objective import Objective
+from .crew import SequenceError
+from .objective import Objective, ObjectiveOptions
 
 try:
     from rdkit import Chem, RDConfig, rdBase
@@ -47,12 +48,18 @@ def canonical_smiles(smiles: str) -> str | None:
 
 
 class MoleculeObjective(Objective):
-    """An objective of one RDKit molecule; subclasses define ``value``."""
+    """An objective of one RDKit molecule; subclasses define ``value``.
+
+    Args:
+        **options: as for ``Objective``.
+    """
 
     range = (0.0, 1.0)
+    rdkit = rdBase.rdkitVersion  # so that scores on disk are those of one version
 
-    def __init__(self, *, on_error: Literal["raise", "skip"] = "raise") -> None:
-        super().__init__(canonical=canonical_smiles, on_error=on_error)
+    def __init__(self, **options: Unpack[ObjectiveOptions]) -> None:
+        options.setdefault("canonical", canonical_smiles)
+        super().__init__(**options)
 
     @abstractmethod
     def value(self, molecule: Molecule) -> float:
@@ -60,8 +67,14 @@ class MoleculeObjective(Objective):
 
     def score(self, texts: list[str]) -> Sequence[float | None]:
         """The value of each molecule, 0.0 for what is none."""
-        found = (molecule(text) for text in texts)
-        return [0.0 if one is None else self.value(one) for one in found]
+        return [self._score_one(text) for text in texts]
+
+    def _score_one(self, text: str) -> float:
+        found = molecule(text)
+        try:
+            return 0.0 if found is None else self.value(found)
+        except Exception as error:
+            raise SequenceError(text) from error
 
 
 class Valid(Objective):
@@ -93,8 +106,10 @@ class LogP(MoleculeObjective):
 
     name = "logp"
 
-    def __init__(self, low: float = -2.12, high: float = 6.04) -> None:
-        super().__init__()
+    def __init__(
+        self, low: float = -2.12, high: float = 6.04, **options: Unpack[ObjectiveOptions]
+    ) -> None:
+        super().__init__(**options)
         if not low < high:
             raise ValueError(f"low is {low} and high is {high}; expected low < high")
         self.low, self.high = low, high

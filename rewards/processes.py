@@ -16,11 +16,20 @@ import signal
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
 
-from .crew import Answer, DeadWorkerError, Failure, Scorer, WorkerStartError, WorkerTimeoutError
+from .crew import (
+    Answer,
+    DeadWorkerError,
+    Failure,
+    Scorer,
+    WorkerStartError,
+    WorkerTimeoutError,
+    failure_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +72,7 @@ class ProcessWorker:
         except WorkerStartError:
             raise
         except Exception as error:
-            return Failure(f"raised {type(error).__name__}: {error}", error)
+            return failure_of(error)
 
     def _twice(self, texts: list[str]) -> Sequence[Answer]:
         try:
@@ -83,9 +92,7 @@ class ProcessWorker:
             process, self._process = self._process, None
             process.end()
             raise
-        if isinstance(answers, Exception):
-            raise answers
-        return answers
+        return settle(answers)
 
 
 class SpawnedProcess:
@@ -110,11 +117,11 @@ class SpawnedProcess:
                 f"{error}, as it started; what it said is on standard error. A script that starts "
                 'processes needs: if __name__ == "__main__": main()'
             ) from error
-        if isinstance(ready, Exception):
+        if isinstance(ready, Raised):
             self.end()
-            raise WorkerStartError(f"the objective cannot be loaded in a process: {ready}")
+            raise WorkerStartError(f"the objective cannot be loaded in a process: {ready.why}")
 
-    def ask(self, texts: list[str], timeout: float | None) -> Sequence[Answer] | Exception:
+    def ask(self, texts: list[str], timeout: float | None) -> Outcome:
         """The answers to texts, or what the scorer raised.
 
         Raises:
@@ -134,11 +141,11 @@ class SpawnedProcess:
         """Kill the process, leave no zombie."""
         self._end()
 
-    def _receive(self, timeout: float | None) -> Sequence[Answer] | Exception:
+    def _receive(self, timeout: float | None) -> Outcome:
         try:
             if not self._connection.poll(timeout):
                 raise WorkerTimeoutError(f"a worker process took longer than {timeout:g} s")
-            answers: Sequence[Answer] | Exception = self._connection.recv()
+            answers: Outcome = self._connection.recv()
             return answers
         except (EOFError, OSError) as error:
             self._process.join(timeout=1.0)
@@ -147,16 +154,49 @@ class SpawnedProcess:
             ) from error
 
 
-def run(scorer: Scorer, texts: list[str]) -> Sequence[Answer] | Exception:
-    """What the scorer answers or raises, as something that surely travels back."""
+@dataclass(frozen=True)
+class Raised:
+    """An exception that travels: with its cause, and as a string where pickle cannot take it."""
+
+    error: Exception
+    cause: Exception | None
+
+    @classmethod
+    def of(cls, error: Exception) -> Raised:
+        """The exception as it travels."""
+        cause = error.__cause__
+        return cls(_portable(error), _portable(cause) if isinstance(cause, Exception) else None)
+
+    @property
+    def why(self) -> str:
+        """Type and message."""
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+Outcome = Sequence[Answer] | Raised
+
+
+def run(scorer: Scorer, texts: list[str]) -> Outcome:
+    """What the scorer answers or raises."""
     try:
         return list(scorer(texts))
     except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return RuntimeError(f"{type(error).__name__}: {error}")
-        return error
+        return Raised.of(error)
+
+
+def settle(outcome: Outcome) -> Sequence[Answer]:
+    """The answers, or the exception, as if it had been raised here."""
+    if isinstance(outcome, Raised):
+        raise outcome.error from outcome.cause
+    return outcome
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _serve(connection: Connection, pickled: bytes) -> None:
@@ -166,7 +206,7 @@ def _serve(connection: Connection, pickled: bytes) -> None:
     try:
         scorer: Scorer = pickle.loads(pickled)
     except Exception as error:
-        connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        connection.send(Raised.of(error))
         return
     connection.send([])
     with contextlib.suppress(EOFError):

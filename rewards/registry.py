@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from .base import Reward
-from .objective import BatchFunction, FunctionObjective
+from .function import BatchFunction, FunctionObjective
 
 _TARGETS = {
     "conv_discriminator": "tokengym.rewards.discriminators:ConvDiscriminator",

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Unpack
 
 from ..crew import (
     Answer,
@@ -23,7 +23,7 @@ from ..crew import (
     WorkerTimeoutError,
 )
 from ..executing import Where
-from ..objective import Objective
+from ..objective import KeepingOptions, Objective
 from .lines import checked_command, kill_group
 from .protocol import largest_answer
 
@@ -39,10 +39,8 @@ class FileProgram(Objective):
         timeout: seconds that a run may take, then it is killed with what it has started.
         name: in logs and errors.
         range: the lowest and the highest score, as far as they are known.
-        canonical: text -> canonical form; texts with the same one share a score.
-        memo: keep scores; False for a program that may answer differently the second time.
-        on_error: ``"raise"``, or ``"skip"`` to leave out what fails.
         executor: a ``ThreadPoolExecutor`` runs the program several times at once.
+        **options: as for ``Objective``.
     """
 
     def __init__(
@@ -52,12 +50,10 @@ class FileProgram(Objective):
         timeout: float = 600.0,
         name: str = "file_program",
         range: tuple[float, float] = (-float("inf"), float("inf")),
-        canonical: Callable[[str], str | None] | None = None,
-        memo: bool = True,
-        on_error: Literal["raise", "skip"] = "raise",
         executor: Where | None = None,
+        **options: Unpack[KeepingOptions],
     ) -> None:
-        super().__init__(canonical=canonical, memo=memo, on_error=on_error, executor=executor)
+        super().__init__(executor=executor, **options)
         self.command = checked_command(command)
         for place in ("{input}", "{output}"):
             if not any(place in part for part in self.command):

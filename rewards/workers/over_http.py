@@ -15,13 +15,13 @@ import random
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Unpack
 from urllib.parse import urlsplit
 
 from ..crew import Answer, WorkerError
 from ..executing import Where
-from ..objective import Objective
+from ..objective import KeepingOptions, Objective
 from .protocol import ProtocolError, largest_answer, message, read_answer, request
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,8 @@ class HTTPObjective(Objective):
         headers: what the service wants to know, a token for instance.
         name: in logs and errors.
         range: the lowest and the highest score, as far as they are known.
-        canonical: text -> canonical form; texts with the same one share a score.
-        memo: keep scores; False for a service that may answer differently the second time.
-        on_error: ``"raise"``, or ``"skip"`` to leave out what fails.
         executor: a ``ThreadPoolExecutor`` sends several requests at once.
+        **options: as for ``Objective``.
     """
 
     def __init__(
@@ -58,12 +56,10 @@ class HTTPObjective(Objective):
         headers: Mapping[str, str] | None = None,
         name: str = "http",
         range: tuple[float, float] = (-float("inf"), float("inf")),
-        canonical: Callable[[str], str | None] | None = None,
-        memo: bool = True,
-        on_error: Literal["raise", "skip"] = "raise",
         executor: Where | None = None,
+        **options: Unpack[KeepingOptions],
     ) -> None:
-        super().__init__(canonical=canonical, memo=memo, on_error=on_error, executor=executor)
+        super().__init__(executor=executor, **options)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise ValueError(f"url is {url!r}; expected http:// or https:// and a host")
         if not 0 < timeout < float("inf") or retries < 0 or backoff < 0:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Unpack
 
 from ..crew import Answer, Crew, DeadWorkerError, WorkerError, WorkerStartError
-from ..objective import Objective
+from ..objective import KeepingOptions, Objective
 from .lines import LineProcess, checked_command
 from .protocol import (
     Handshake,
@@ -41,10 +41,7 @@ class ExternalProgram(Objective):
         timeout: seconds that it may take to start, and to answer one request.
         copies: how many run; they share a batch.
         name: in logs and errors; what the program says by default.
-        canonical: text -> canonical form; texts with the same one share a score.
-        memo: keep scores; False for a program that may answer differently the second time.
-        on_error: ``"raise"``, or ``"skip"`` to leave out what fails. A program that does not start
-            is an error with both.
+        **options: as for ``Objective``. A program that does not start is never skipped.
 
     Raises:
         WorkerStartError: the program does not start, or shakes hands in another protocol.
@@ -57,11 +54,9 @@ class ExternalProgram(Objective):
         timeout: float = 60.0,
         copies: int = 1,
         name: str | None = None,
-        canonical: Callable[[str], str | None] | None = None,
-        memo: bool = True,
-        on_error: Literal["raise", "skip"] = "raise",
+        **options: Unpack[KeepingOptions],
     ) -> None:
-        super().__init__(canonical=canonical, memo=memo, on_error=on_error)
+        super().__init__(**options)
         if not 0 < timeout < math.inf or copies < 1:
             raise ValueError(
                 f"timeout is {timeout} and copies {copies}; expected seconds and at least 1"
