@@ -113,7 +113,8 @@ class Arithmetic(Draws):
         own_R = self.own.at(step, torch.float64)
         self.point_R = torch.where(self.width_R > self.least, self.point_R, own_R)
         cdf_RA = cumulative(logits_RA)
-        token_R = find_in(cdf_RA, _below_one(self.point_R, cdf_RA.dtype))
+        target_R = _below_one(self.point_R, cdf_RA.dtype) * cdf_RA[:, -1]
+        token_R = find_in(cdf_RA, target_R)
         ends_R2 = torch.stack([token_R - 1, token_R], dim=1)
         low_R, high_R = (
             cdf_RA.gather(1, ends_R2.clamp(min=0)).double() / cdf_RA[:, -1:].double()
