@@ -95,6 +95,7 @@ class AssembledAgent(BaseAlgorithm):
         self._pretraining_optimizer: torch.optim.Optimizer | None = None
         self._pending_rewards: dict[str, Any] = {}
         self._predictions = 0
+        self.stopped: str | None = None  # why learning ended before its last timestep, if it did
         self.task: Task | None = None
         if self.env is not None:
             self.task = task_of(self.env)
@@ -166,13 +167,9 @@ class AssembledAgent(BaseAlgorithm):
         return fold_in(self.seed, purpose, *numbers)
 
     def _trainable_rewards(self) -> dict[str, TrainableReward]:
-        """The rewards that learn, by name, numbered where a name stands twice."""
-        found: dict[str, TrainableReward] = {}
-        for reward in self.task.reward.components() if self.task else ():
-            if isinstance(reward, TrainableReward):
-                number = sum(name.split("#")[0] == reward.name for name in found)
-                found[reward.name + (f"#{number + 1}" if number else "")] = reward
-        return found
+        """The rewards that learn, by name."""
+        named = self.task.reward.named() if self.task else {}
+        return {name: each for name, each in named.items() if isinstance(each, TrainableReward)}
 
     @property
     def constraint(self) -> Constraint | None:

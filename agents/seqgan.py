@@ -26,9 +26,9 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
+from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .base import Round, SequenceAgent
-from .checkpoint import with_prefix
 from .counter_rng import fold_in
 from .losses import kl_divergence, leave_one_out_advantages, reinforce_loss, token_log_probs
 from .policies import Policy

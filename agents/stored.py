@@ -16,15 +16,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 
 from ..envs import Vocabulary
+from ..rewards.state import flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import AssembledAgent, Pretraining
-from .checkpoint import (
-    CheckpointError,
-    flatten_optimizer,
-    load_checkpoint,
-    restore_optimizer,
-    save_checkpoint,
-    with_prefix,
-)
+from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 # Constructor parameters that are no hyperparameters of the algorithm.
 _NOT_SAVED = {
@@ -70,12 +64,11 @@ class StoredAgent(AssembledAgent):
             more, groups = flatten_optimizer("pretraining", self._pretraining_optimizer)
             tensors |= more
             state["pretraining_optimizer"] = groups
-        for name, reward in self._trainable_rewards().items():
-            network = reward.network.state_dict()
-            tensors |= {f"rewards.{name}.network.{k}": v for k, v in network.items()}
-            more, groups = flatten_optimizer(f"rewards.{name}.optimizer", reward.optimizer)
-            tensors |= more
-            state["rewards"][name] = {"optimizer": groups, "updates": reward.updates}
+        for name, reward in (self.task.reward.named() if self.task else {}).items():
+            more, kept = reward.state()
+            tensors |= {f"rewards.{name}.{k}": v for k, v in more.items()}
+            if more or kept:
+                state["rewards"][name] = kept
         if self.task is None and self._pending_rewards:  # loaded without an environment
             tensors |= self._pending_rewards["tensors"]
             state["rewards"] = self._pending_rewards["state"]
@@ -182,20 +175,13 @@ class StoredAgent(AssembledAgent):
         self._restore_rewards()
 
     def _restore_rewards(self) -> None:
-        """Give the environment's trainable rewards the weights saved under their names."""
-        if not self._pending_rewards:
+        """Give the environment's rewards what was saved under their names."""
+        if not self._pending_rewards or self.task is None:
             return
         tensors, states = self._pending_rewards["tensors"], self._pending_rewards["state"]
-        for name, reward in self._trainable_rewards().items():
+        for name, reward in self.task.reward.named().items():
             if name in states:
-                reward.network.load_state_dict(with_prefix(f"rewards.{name}.network", tensors))
-                restore_optimizer(
-                    f"rewards.{name}.optimizer",
-                    reward.optimizer,
-                    tensors,
-                    states[name]["optimizer"],
-                )
-                reward.updates = int(states[name]["updates"])
+                reward.restore(with_prefix(f"rewards.{name}", tensors), states[name])
         self._pending_rewards = {}
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:

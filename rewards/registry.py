@@ -12,6 +12,7 @@ import difflib
 import importlib
 import inspect
 import re
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -75,7 +76,7 @@ def make_reward(spec: RewardSpec) -> Reward:
     if isinstance(spec, Reward):
         return spec
     if isinstance(spec, str):
-        return _parse(spec)
+        return parse_reward(spec, _named)
     if isinstance(spec, type) and issubclass(spec, Reward):
         return spec()
     if callable(spec):
@@ -83,7 +84,16 @@ def make_reward(spec: RewardSpec) -> Reward:
     raise TypeError(f"reward is {spec!r}; expected a Reward, a name, an expression or a function")
 
 
-def _parse(text: str) -> Reward:
+def parse_reward(text: str, lookup: Callable[[str, dict[str, object]], Reward]) -> Reward:
+    """The reward that an expression means.
+
+    Args:
+        text: names, numbers, ``+``, ``*`` and calls with literal keywords.
+        lookup: from a name and its keywords to the reward.
+
+    Raises:
+        ValueError: it is no such expression.
+    """
     references: dict[str, str] = {}
 
     def stand_in(match: re.Match[str]) -> str:
@@ -100,10 +110,10 @@ def _parse(text: str) -> Reward:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return _named(references.get(name, name), {})
+                return lookup(references.get(name, name), {})
             case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return _named(references.get(name, name), options)
+                return lookup(references.get(name, name), options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):

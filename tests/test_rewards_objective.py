@@ -25,9 +25,9 @@ NUMBERS: list[Any] = [
     torch.tensor(1), torch.tensor(True), Fraction(1), Decimal(1),
 ]  # fmt: skip
 NO_NUMBERS: list[Any] = [
-    "1", b"1", np.str_("1"), 1j, np.complex128(1), np.complex64(1), [1.0], (1.0,), {}, np.array([1.0]),
-    torch.ones(1), object(), math.nan, math.inf, -math.inf, np.float64("nan"), torch.tensor(1e39),
-    1e39, 10**400, Decimal("NaN"), np.float64(1e300),
+    "1", b"1", np.str_("1"), 1j, np.complex128(1), np.complex64(1), [1.0], (1.0,), {},
+    np.array([1.0]), torch.ones(1), object(), math.nan, math.inf, -math.inf, np.float64("nan"),
+    torch.tensor(1e39), 1e39, 10**400, Decimal("NaN"), np.float64(1e300),
 ]  # fmt: skip
 
 

@@ -20,10 +20,11 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
 from ..envs import Sequences, Task, registered_tasks, unknown_task
-from ..rewards import ObjectiveError
+from ..rewards import MemoError, ObjectiveError
 from .evaluation import figures_as_json, figures_of_samples, figures_of_texts, print_figures
 from .report import write_report
 from .run_folder import RunFolder, write_csv
+from .scores import ScoreLog
 from .stopping import StopRequest
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -117,8 +118,9 @@ def train(
         run = _Run(config, folder, agent, stop, console)
         try:
             return run.do()
-        except ObjectiveError:
+        except (ObjectiveError, MemoError) as error:
             agent.save(folder.checkpoint)  # a round changes nothing before it is scored
+            folder.write_summary(run.summary, stopped=str(error))
             run.say_how_to_resume("the run stopped at the error below; what was learnt is saved")
             raise
         finally:
@@ -190,7 +192,7 @@ class _Run:
         if left > 0:
             self.agent.learn(
                 left,
-                callback=_WholeRounds(self._go_on),
+                callback=[ScoreLog(self.folder.scores), _WholeRounds(self._go_on)],
                 reset_num_timesteps=False,
                 progress_bar=True,
             )
@@ -200,10 +202,12 @@ class _Run:
         reference = self.task.data.texts if self.task.data else []
         figures = figures_of_samples(self.task, sequences, reference, self.agent.policy)
         self.summary[name] = figures_as_json(figures)
-        self.folder.write_summary(self.summary)
+        self.folder.write_summary(self.summary, self.agent.stopped)
         return sequences
 
     def _finish(self) -> None:
+        if self.agent.stopped:
+            self.console.print(f"stopped: {self.agent.stopped}", highlight=False, soft_wrap=True)
         sequences = self._evaluate("trained")
         write_samples(self.folder.samples, self.task, sequences)
         write_report(self.folder, self.task, self.summary)
@@ -214,6 +218,7 @@ class _Run:
             "checkpoint": folder.checkpoint,
             "samples": folder.samples,
             "figures": folder.summary,
+            "scores": folder.scores,
             "report": folder.report,
             "curves": f"tensorboard --logdir {folder.tensorboard}",
         }
