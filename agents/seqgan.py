@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
+from ..rewards.base import joint_scores
 from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .base import Round, SequenceAgent
@@ -253,10 +254,8 @@ class SeqGAN(SequenceAgent):
             usable_BT = usable_BT & scores.ok_B[:, None]
             found.append(scores)
         q_BT = torch.where(usable_BT, q_BT, 0.0)
-        ok_B = torch.stack([scores.ok_B for scores in found]).all(dim=0)
         total_B = torch.stack([scores.values_B for scores in found]).sum(dim=0)
-        parts = {name: part for scores in found for name, part in scores.parts.items()}
-        return q_BT, usable_BT, Scores(total_B, ok_B, parts), metrics
+        return q_BT, usable_BT, joint_scores(total_B, found), metrics
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
         return action_values(

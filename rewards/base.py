@@ -246,7 +246,7 @@ class Sum(Reward):
         """Score B sequences: sum_i w_i r_i, not ok where any summand is not."""
         scores = [reward(sequences) for reward in self.children]
         weighted = [w * s.values_B for (w, _), s in zip(self._terms, scores, strict=True)]
-        return _joint_scores(torch.stack(weighted).sum(dim=0), scores)
+        return joint_scores(torch.stack(weighted).sum(dim=0), scores)
 
 
 class Product(Reward):
@@ -272,7 +272,7 @@ class Product(Reward):
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences: prod_i r_i, not ok where any factor is not."""
         scores = [reward(sequences) for reward in self._factors]
-        return _joint_scores(torch.stack([s.values_B for s in scores]).prod(dim=0), scores)
+        return joint_scores(torch.stack([s.values_B for s in scores]).prod(dim=0), scores)
 
 
 def _factors(reward: Reward) -> tuple[Reward, ...]:
@@ -287,7 +287,8 @@ def _joint_credit(rewards: list[Reward]) -> Credit:
     return "rollouts" if all(reward.credit == "rollouts" for reward in rewards) else "terminal"
 
 
-def _joint_scores(values_B: Tensor, scores: list[Scores]) -> Scores:
+def joint_scores(values_B: Tensor, scores: list[Scores]) -> Scores:
+    """What was computed from ``scores``: not ok where any of them is not, with all their parts."""
     parts: dict[str, Tensor] = {}
     for score in scores:
         for name, part_B in score.parts.items():

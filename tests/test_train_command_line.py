@@ -124,8 +124,63 @@ def test_ctrl_c_saves_and_resume_ends_as_if_never_stopped(folder: Path) -> None:
     assert "stopped; what was learnt is saved" in printed
     assert "go on with: tokengym train cut/config.yaml --resume" in printed
     run(folder, "train", "cut/config.yaml", "--resume")
-    for name in ("samples.csv", "summary.json"):
+    for name in ("samples.csv", "summary.json", "scores.jsonl"):
         assert (folder / "cut" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_spent_budget_ends_a_run_with_everything_saved(folder: Path) -> None:
+    reward = "0.5 * conv_discriminator(embedding=4, widths=(1,), filters=(4,)) + qed(budget={})"
+    arguments = ["train", "small.yaml", "--run", "b", "--total_timesteps", "100000"]
+    printed = run(folder, *arguments, "--reward", reward.format(30))
+    assert "stopped: objective 'qed' has scored its budget of 30 sequences" in printed
+    summary = json.loads((folder / "b/summary.json").read_text())
+    assert list(summary) == ["data", "pretrained", "trained", "stopped"]
+    for name in ("checkpoint.safetensors", "report.html"):
+        assert (folder / "b" / name).exists()
+    with open(folder / "b/samples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert all(row["conv_discriminator"] for row in rows)
+    assert any(not row["qed"] for row in rows)  # what was not paid for
+
+    before = (folder / "b/scores.jsonl").read_text()
+    assert 0 < len(before.splitlines()) < 30
+    run(folder, "train", "b/config.yaml", "--resume", "--reward", reward.format(50))  # goes on
+    first = (folder / "b/scores.jsonl").read_text()
+    assert first.startswith(before)
+    assert len(first) > len(before)
+
+    weighed = "0.1 * qed + 0.9 * conv_discriminator"
+    assert "the best of" in run(folder, "weigh", "b", weighed)
+    run(folder, "weigh", "b", weighed, "--output", "weighed.csv")
+    with open(folder / "weighed.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 8 * len(first.splitlines())
+    message = run(folder, "weigh", "b", "logp", code=2)
+    assert "no values of 'logp' were recorded in round 0; recorded: conv_disc" in message
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_scored_stops_and_says_why(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import tokengym\n\n@tokengym.objective(on_error='skip')\ndef broken(texts):\n"
+        "    raise RuntimeError('the laboratory is closed')\n"
+    )
+    message = run(
+        folder, "train", "small.yaml", "--run", "d", "--reward", "mine:broken",
+        "--total_timesteps", "100000", code=2,
+    )  # fmt: skip
+    wanted = "objective 'broken' failed on 256 of the last 256 sequences"
+    assert wanted in message
+    assert "it raised RuntimeError: the laboratory is closed" in message
+    assert json.loads((folder / "d/summary.json").read_text())["stopped"].startswith(wanted)
+    assert len((folder / "d/scores.jsonl").read_text().splitlines()) == 256 // 8
+    (folder / "mine.py").write_text(
+        "import tokengym\n\n@tokengym.objective\ndef broken(texts):\n"
+        "    return [float(len(text)) for text in texts]\n"
+    )
+    run(folder, "train", "d/config.yaml", "--resume", "--total_timesteps", "10000")  # mended
+    assert "stopped" not in json.loads((folder / "d/summary.json").read_text())
 
 
 def test_lists_and_help(folder: Path) -> None:

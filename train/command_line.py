@@ -1,4 +1,4 @@
-"""The command line: ``tokengym train | sample | evaluate | report | tasks | rewards``.
+"""The command line: ``tokengym train | sample | evaluate | report | weigh | tasks ...``.
 
 Options come from type hints, through jsonargparse: a YAML file, and anything overridden after it.
 Each command is a function below; a mistake of the user's ends in one message and exit code 2, not
@@ -37,6 +37,7 @@ from .evaluation import (
 )
 from .report import write_report
 from .run_folder import RunFolder, write_csv
+from .scores import read_scores, weigh
 from .training import PretrainConfig, RunError, TrainConfig, task_options, train
 
 # What a user can mend; anything else is a defect of ours and shows its traceback.
@@ -161,6 +162,10 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
 
     p = add("report", _report, "write a run's report.html anew")
     p.add_argument("run", type=Path, help="the folder of a run")
+    p = add("weigh", _weigh, "weigh a run's sequences by another reward")
+    p.add_argument("run", type=Path, help="the folder of a run")
+    p.add_argument("reward", type=str, help="an expression over the components that it recorded")
+    p.add_argument("--output", type=Path, help="a CSV file of all; the best are printed by default")
     add("tasks", _tasks, "list the registered tasks")
     add("rewards", _rewards, "list the named rewards")
     return parser, commands
@@ -238,6 +243,33 @@ def _report(options: Namespace, console: Console) -> None:
     config = _config_of(options.run)
     write_report(folder, make_task(config["task"], **task_options(config)), folder.read_summary())
     console.print(f"report {folder.report}", highlight=False)
+
+
+def _weigh(options: Namespace, console: Console) -> None:
+    """Say what a run's training sequences would have been worth by another reward.
+
+    Nothing is scored again: scores.jsonl has every component's values.
+
+      tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
+    """
+    rounds = read_scores(options.run)
+    rows = [
+        (each.round, text, then, now)
+        for each, scores in zip(rounds, weigh(rounds, options.reward), strict=True)
+        for text, then, now in zip(
+            each.texts, each.scores.values_B.tolist(), scores.values_B.tolist(), strict=True
+        )
+    ]
+    header = ("round", "text", "then", "now")
+    if options.output is not None:
+        write_csv(options.output, header, rows)
+        console.print(f"{len(rows)} sequences in {options.output}", highlight=False)
+        return
+    different = {text: (round, text, then, now) for round, text, then, now in rows if now == now}
+    table = Table(*header, title=f"the best of {len(different)} different sequences")
+    for round, text, then, now in sorted(different.values(), key=lambda row: -row[3])[:10]:
+        table.add_row(str(round), text, f"{then:.4g}", f"{now:.4g}")
+    console.print(table)
 
 
 def _tasks(options: Namespace, console: Console) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..agents.base import Round
 from ..envs import Sequences, Vocabulary
-from ..rewards import Reward, Scores
+from ..rewards import Reward, Scores, UnknownRewardError
 from ..rewards.registry import parse_reward
 
 
@@ -124,7 +124,9 @@ def _weigh(each: RoundScores, expression: str) -> Scores:
     def lookup(name: str, options: dict[str, object]) -> Reward:
         if name not in each.scores.parts:
             known = ", ".join(each.scores.parts)
-            raise ValueError(f"{name!r} was not recorded in round {each.round}; recorded: {known}")
+            raise UnknownRewardError(
+                f"no values of {name!r} were recorded in round {each.round}; recorded: {known}"
+            )
         return _Recorded(name, each.scores.parts[name])
 
     # Rewards read a batch; what is recorded needs of it no more than how many there are.

@@ -6,6 +6,7 @@ is resumed by running the same thing again on the saved agent.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -270,13 +271,16 @@ def split(task: Task) -> tuple[Sequences, Sequences | None]:
 
 
 def write_samples(path: str | Path, task: Task, sequences: Sequences) -> None:
-    """A CSV: the text, whether it is valid, and every part of the reward."""
+    """A CSV: the text, whether it is valid, and every part of the reward, empty where it failed."""
     scores = task.reward(sequences)
     parts: Mapping[str, Any] = {k: v.tolist() for k, v in scores.parts.items() if k != "valid"}
     text_name = "smiles" if task.domain == "molecules" else "text"
     columns: dict[str, list[Any]] = {text_name: sequences.texts}
     if task.canonical is not None:
         columns["valid"] = [int(task.canonical(text) is not None) for text in sequences.texts]
-    columns |= {name: [f"{value:.6g}" for value in values] for name, values in parts.items()}
+    columns |= {
+        name: ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+        for name, values in parts.items()
+    }
     rows = list(zip(*columns.values(), strict=True))
     write_csv(path, list(columns), rows)
