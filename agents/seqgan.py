@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -56,6 +58,11 @@ class SeqGAN(SequenceAgent):
         prior_coefficient: weight of KL(policy || pretrained policy), a token, in the loss.
         discriminator_steps: updates of each discriminator a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        overlap: terminal objectives score a batch in a thread of their own, while its completions
+            are written and scored. The numbers are the same to the bit; it saves time where the
+            objectives wait for worker processes, other programs or a network. The next batch is not
+            written ahead: it would come from a policy one update old, so its gradient would need
+            importance weights, and writing it is a small part of a round with completions.
         max_grad_norm: the gradient's norm is clipped to it.
         policy_kwargs: keywords of the policy, where it is made by name.
         stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
@@ -77,6 +84,7 @@ class SeqGAN(SequenceAgent):
         prior_coefficient: float = 0.0,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        overlap: bool = False,
         max_grad_norm: float = 1.0,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -102,6 +110,7 @@ class SeqGAN(SequenceAgent):
         self.prior_coefficient = prior_coefficient
         self.discriminator_steps = discriminator_steps
         self.discriminator_batch_size = discriminator_batch_size
+        self.overlap = overlap
         self.rollout_policy: Policy | None = None
         self.prior: Policy | None = None
         super().__init__(
@@ -125,6 +134,7 @@ class SeqGAN(SequenceAgent):
         terms = self.task.reward.terms()
         self.rollout_reward = _sum_of(terms, "rollouts")
         self.terminal_reward = _sum_of(terms, "terminal")
+        self._check_overlap()
         self._check_rewards()
 
     def _check_rewards(self) -> None:
@@ -133,6 +143,17 @@ class SeqGAN(SequenceAgent):
             raise ValueError(
                 f"SeqGAN learns from a discriminator and the reward {self.task.reward.name!r} has "
                 "none; make the environment with reward=ConvDiscriminator(), or use ORGAN"
+            )
+
+    def _check_overlap(self) -> None:
+        """Two threads may not score with one object: a discriminator switches its dropout off."""
+        if not self.overlap or self.rollout_reward is None or self.terminal_reward is None:
+            return
+        rollouts = {id(reward) for reward in self.rollout_reward.walk()}
+        if shared := [r.name for r in self.terminal_reward.walk() if id(r) in rollouts]:
+            raise ValueError(
+                f"overlap=True, and {', '.join(shared)} scores both the completions and, as a part "
+                "of another term, the finished sequences; make a second one, or leave overlap out"
             )
 
     # --- pretraining --------------------------------------------------------------------------
@@ -241,14 +262,15 @@ class SeqGAN(SequenceAgent):
         q_BT = torch.zeros(sequences.tokens_BT.shape, device=self.device)
         usable_BT = sequences.mask_BT
         found: list[Scores] = []
+        score_finished = self._scoring_of_finished(sequences)
         if self.rollout_reward is not None:
             rollouts = self._roll_out(sequences, self.rollout_reward)
             q_BT = q_BT + rollouts.q_BT
             usable_BT = usable_BT & (rollouts.n_BT > 0)
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
-        if self.terminal_reward is not None:
-            scores = self.terminal_reward(sequences)
+        if score_finished is not None:
+            scores = score_finished()
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
@@ -256,6 +278,17 @@ class SeqGAN(SequenceAgent):
         q_BT = torch.where(usable_BT, q_BT, 0.0)
         total_B = torch.stack([scores.values_B for scores in found]).sum(dim=0)
         return q_BT, usable_BT, joint_scores(total_B, found), metrics
+
+    def _scoring_of_finished(self, sequences: Sequences) -> Callable[[], Scores] | None:
+        """Gives the terminal reward's scores; with ``overlap`` the scoring has begun by then."""
+        if self.terminal_reward is None:
+            return None
+        if not self.overlap:
+            return partial(self.terminal_reward, sequences)
+        thread = ThreadPoolExecutor(1)
+        scores = thread.submit(self.terminal_reward, sequences)
+        thread.shutdown(wait=False)
+        return scores.result
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
         return action_values(
