@@ -18,7 +18,7 @@ import pytest
 from tokengym.rewards import FunctionObjective, Objective, ObjectiveError, objective
 from tokengym.rewards.crew import gather
 
-from .test_rewards_workers import ROOT, children, is_alive, wait_until
+from .test_rewards_workers import children, environment, is_alive, wait_until
 
 TEXTS = ["a" * (1 + i % 7) + str(i) for i in range(100)]
 LENGTHS = [float(len(text)) for text in TEXTS]
@@ -263,12 +263,11 @@ if __name__ == "__main__":
     ids=["exit", "killed", "interrupted"],
 )
 def test_no_process_is_left_when_the_interpreter_ends(then: str, code: int) -> None:
-    path = os.pathsep.join([str(ROOT / ".namespace"), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-c", ENDS.format(then=then)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         timeout=120,
     )
     assert done.returncode == code
@@ -333,11 +332,11 @@ def slow_length(text: str) -> float:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_dask_survives_the_death_of_a_worker() -> None:
     distributed = pytest.importorskip("distributed")
-    path = [str(ROOT / ".namespace"), str(ROOT)]
+    path = {"PYTHONPATH": environment()["PYTHONPATH"]}
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1",
-            dashboard_address=None, env={"PYTHONPATH": os.pathsep.join(path)},
+            dashboard_address=None, env=path,
         ) as cluster,
         distributed.Client(cluster) as client,
         ThreadPoolExecutor(1) as thread,

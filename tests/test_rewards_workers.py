@@ -48,6 +48,12 @@ def program(tmp_path: Path) -> Iterator[Any]:
         one.close()
 
 
+def environment() -> dict[str, str]:
+    """For other processes: they import this checkout."""
+    path = os.pathsep.join([str(ROOT / ".namespace"), str(ROOT)])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def is_alive(pid: int) -> bool:
     """Whether there is such a process that is no zombie."""
     try:
@@ -254,12 +260,11 @@ if __name__ == "__main__":
 def test_no_process_is_left_when_the_interpreter_ends(end: str, copies: int) -> None:
     then = "rewards[1].score_texts(['bb', 'c'])" if end == "interrupt" else "pass"
     script = LEFT_ALONE.format(worker=FAULTY, copies=copies, then=then)
-    path = os.pathsep.join([str(ROOT / ".namespace"), str(ROOT)])
     running = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
     )
     assert running.stdout is not None
     started = [int(pid) for pid in running.stdout.readline().split()]
@@ -439,7 +444,7 @@ def test_only_http_is_asked(url: str) -> None:
 
 
 def test_example_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / ".namespace"))
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     monkeypatch.chdir(ROOT)
     rings = make_reward('external_program(command=["python3", "examples/workers/rings.py"])')
     assert (rings.name, rings.range) == ("rings", (0.0, 1.0))
@@ -460,7 +465,7 @@ def test_the_python_side_imports_nothing_of_ours() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".namespace")},
+        env=environment(),
     )
     assert done.stdout.strip() == "['tokengym_worker']"
 
