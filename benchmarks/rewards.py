@@ -231,7 +231,7 @@ def measure(case: Case, repeats: int) -> Result:
     values = [case.measure(seed) for seed in range(case.repeats or repeats)]
     floor = (
         f"at least {case.at_least:,.{1 if case.at_least < 10 else 0}f}"
-        if case.at_least > -math.inf
+        if case.at_least > 0
         else f"below {case.below:g}"
     )
     value = mean(values)
