@@ -106,7 +106,7 @@ class SpawnedProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, scorer), daemon=True)
-        self._end = weakref.finalize(self, _end, self._process, self._connection)
+        self._end = weakref.finalize(self, _end, os.getpid(), self._process, self._connection)
         self._process.start()
         theirs.close()
         try:
@@ -221,7 +221,9 @@ def _die_with_parent() -> NoReturn:
     os._exit(1)
 
 
-def _end(process: BaseProcess, connection: Connection) -> None:
+def _end(home: int, process: BaseProcess, connection: Connection) -> None:
+    if os.getpid() != home:  # a fork of ours, to which the process does not belong
+        return
     connection.close()
     if process.pid is not None:
         _kill_group(process)

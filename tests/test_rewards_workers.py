@@ -242,6 +242,17 @@ def test_no_process_is_left_after_close_or_garbage_collection(program: Any) -> N
     assert children() == before
 
 
+def test_a_fork_that_ends_leaves_the_program_alone(program: Any) -> None:
+    reward = program("answers")
+    running = reward._copies[0]._process
+    if (pid := os.fork()) == 0:
+        running._end()  # what the end of an interpreter calls
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert reward.score_texts(["ccc"]) == [3.0]
+    assert reward._copies[0]._process is running
+
+
 LEFT_ALONE = """
 import os, sys, threading
 from tokengym.rewards.workers import ExternalProgram

@@ -83,7 +83,7 @@ class LineProcess:
             target=_pass_on, args=(self._process.stderr, command[0], self._last_words), daemon=True
         )
         self._listener.start()
-        self._end = weakref.finalize(self, _end, self._process, self._selector)
+        self._end = weakref.finalize(self, _end_at_home, os.getpid(), self._process, self._selector)
 
     def exchange(self, request: bytes, seconds: float, limit: int) -> Iterator[bytearray]:
         """Write a request, and give the lines that come until nobody asks for more.
@@ -165,6 +165,14 @@ class LineProcess:
         said = "".join(f"\n    {line}" for line in self._last_words)
         words = f"; its last words on standard error:{said}" if said else ""
         return f"ended with exit code {self._process.returncode}{words}"
+
+
+def _end_at_home(
+    home: int, process: subprocess.Popen[bytes], selector: selectors.BaseSelector
+) -> None:
+    """End the program from the process that started it; a fork of that one leaves it alone."""
+    if os.getpid() == home:
+        _end(process, selector)
 
 
 def _end(
