@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 
 from ..envs import Sequences
-from ..rewards import BudgetExhausted, Scores
+from ..rewards import BudgetExhausted, Progress, Scores
 from .assembled import Pretraining, Purpose
 from .counter_rng import fold_in
 from .pretraining import (
@@ -184,7 +184,11 @@ class SequenceAgent(StoredAgent):
         while self.num_timesteps < total_timesteps and going_on and self._can_be_scored():
             hooks.on_rollout_start()
             self._update_learning_rate(self.optimizer)
+            self.task.reward.begin_round(
+                Progress(self.rounds, self.num_timesteps / total_timesteps)
+            )
             made = self._train_round()
+            self.task.reward.end_round(made.sequences, made.scores)
             self.rounds += 1
             self.num_timesteps += made.sequences.num_tokens
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)

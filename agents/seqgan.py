@@ -19,7 +19,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
-from ..rewards.base import joint_scores
+from ..rewards.base import Credit, total_scores
 from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .base import Round, SequenceAgent
@@ -41,6 +40,7 @@ from .rollouts import Rollouts, action_values
 from .sampling import sample
 
 Baseline = Literal["leave_one_out", "none"]
+Terms = list[tuple[float, Reward]]
 
 
 class SeqGAN(SequenceAgent):
@@ -130,11 +130,6 @@ class SeqGAN(SequenceAgent):
 
     def _adopt_rewards(self) -> None:
         super()._adopt_rewards()
-        assert self.task is not None
-        terms = self.task.reward.terms()
-        self.rollout_reward = _sum_of(terms, "rollouts")
-        self.terminal_reward = _sum_of(terms, "terminal")
-        self._check_overlap()
         self._check_rewards()
 
     def _check_rewards(self) -> None:
@@ -143,17 +138,6 @@ class SeqGAN(SequenceAgent):
             raise ValueError(
                 f"SeqGAN learns from a discriminator and the reward {self.task.reward.name!r} has "
                 "none; make the environment with reward=ConvDiscriminator(), or use ORGAN"
-            )
-
-    def _check_overlap(self) -> None:
-        """Two threads may not score with one object: a discriminator switches its dropout off."""
-        if not self.overlap or self.rollout_reward is None or self.terminal_reward is None:
-            return
-        rollouts = {id(reward) for reward in self.rollout_reward.walk()}
-        if shared := [r.name for r in self.terminal_reward.walk() if id(r) in rollouts]:
-            raise ValueError(
-                f"overlap=True, and {', '.join(shared)} scores both the completions and, as a part "
-                "of another term, the finished sequences; make a second one, or leave overlap out"
             )
 
     # --- pretraining --------------------------------------------------------------------------
@@ -258,35 +242,38 @@ class SeqGAN(SequenceAgent):
 
     def _value(self, sequences: Sequences) -> tuple[Tensor, Tensor, Scores, dict[str, float]]:
         """Q of every token, where it is usable, the finished scores, and metrics."""
+        assert self.task is not None
+        terms = self.task.reward.terms()  # a schedule has others in every round
         metrics: dict[str, float] = {}
         q_BT = torch.zeros(sequences.tokens_BT.shape, device=self.device)
         usable_BT = sequences.mask_BT
         found: list[Scores] = []
-        score_finished = self._scoring_of_finished(sequences)
-        if self.rollout_reward is not None:
-            rollouts = self._roll_out(sequences, self.rollout_reward)
+        cheap, dear = _of_credit("rollouts", terms), _of_credit("terminal", terms)
+        score_finished = self._scoring_of_finished(sequences, cheap, dear)
+        if cheap:
+            rollouts = self._roll_out(sequences, Sum(cheap))
             q_BT = q_BT + rollouts.q_BT
             usable_BT = usable_BT & (rollouts.n_BT > 0)
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
-        if score_finished is not None:
+        if dear:
             scores = score_finished()
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
             found.append(scores)
         q_BT = torch.where(usable_BT, q_BT, 0.0)
-        total_B = torch.stack([scores.values_B for scores in found]).sum(dim=0)
-        return q_BT, usable_BT, joint_scores(total_B, found), metrics
+        return q_BT, usable_BT, total_scores(sequences, found), metrics
 
-    def _scoring_of_finished(self, sequences: Sequences) -> Callable[[], Scores] | None:
+    def _scoring_of_finished(
+        self, sequences: Sequences, cheap: Terms, dear: Terms
+    ) -> Callable[[], Scores]:
         """Gives the terminal reward's scores; with ``overlap`` the scoring has begun by then."""
-        if self.terminal_reward is None:
-            return None
-        if not self.overlap:
-            return partial(self.terminal_reward, sequences)
+        if not self.overlap or not dear:
+            return lambda: Sum(dear)(sequences)
+        _check_apart(cheap, dear)
         thread = ThreadPoolExecutor(1)
-        scores = thread.submit(self.terminal_reward, sequences)
+        scores = thread.submit(Sum(dear), sequences)
         thread.shutdown(wait=False)
         return scores.result
 
@@ -381,6 +368,16 @@ class SeqGAN(SequenceAgent):
             self.prior.load_state_dict(saved)
 
 
-def _sum_of(terms: list[tuple[float, Reward]], credit: str) -> Reward | None:
-    chosen = [(weight, reward) for weight, reward in terms if reward.credit == credit]
-    return Sum(chosen) if chosen else None
+def _of_credit(credit: Credit, terms: Terms) -> Terms:
+    return [(weight, reward) for weight, reward in terms if reward.credit == credit]
+
+
+def _check_apart(cheap: Terms, dear: Terms) -> None:
+    """Two threads may not score with one object: a discriminator switches its dropout off."""
+    in_completions = {id(reward) for _, term in cheap for reward in term.walk()}
+    shared = {r.name for _, term in dear for r in term.walk() if id(r) in in_completions}
+    if shared:
+        raise ValueError(
+            f"overlap=True, and {', '.join(sorted(shared))} scores both the completions and, in "
+            "another term, the finished sequences; make a second one, or leave overlap out"
+        )

@@ -6,39 +6,73 @@ are looked up here by name (``tokengym.rewards.QED``) when they are first used.
 
 from typing import TYPE_CHECKING
 
-from .base import Product, Reward, Scores, Sum, TrainableReward
+from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
+from .combining import Chebyshev, GeometricMean, Pareto, WeightedProduct
 from .discriminators import ConvDiscriminator
 from .function import FunctionObjective, objective
 from .memo import Memo, MemoError, SQLiteMemo
 from .objective import Objective, ObjectiveError
 from .registry import RewardSpec, UnknownRewardError, make_reward, register_reward, reward_targets
 from .repetition import RepetitionPenalty
+from .schedules import Alternate, Curriculum, Ramp
+from .transforms import (
+    Clip,
+    DoubleSigmoid,
+    Gaussian,
+    Linear,
+    MaxGaussian,
+    MinGaussian,
+    ReverseSigmoid,
+    Sigmoid,
+    Step,
+    Transform,
+    ValueMap,
+)
 
 if TYPE_CHECKING:
     from .molecules import QED, LogP, SyntheticAccessibility, Valid
 
 __all__ = [
     "QED",
+    "Alternate",
     "BudgetExhausted",
+    "Chebyshev",
+    "Clip",
     "ConvDiscriminator",
+    "Curriculum",
+    "DoubleSigmoid",
     "FunctionObjective",
+    "Gaussian",
+    "GeometricMean",
+    "Linear",
     "LogP",
+    "MaxGaussian",
     "Memo",
     "MemoError",
+    "MinGaussian",
     "Objective",
     "ObjectiveError",
+    "Pareto",
     "Product",
+    "Progress",
+    "Ramp",
     "RepetitionPenalty",
+    "ReverseSigmoid",
     "Reward",
     "RewardSpec",
     "SQLiteMemo",
     "Scores",
+    "Sigmoid",
+    "Step",
     "Sum",
     "SyntheticAccessibility",
     "TrainableReward",
+    "Transform",
     "UnknownRewardError",
     "Valid",
+    "ValueMap",
+    "WeightedProduct",
     "make_reward",
     "objective",
     "register_reward",

@@ -1,8 +1,9 @@
 """Rewards by name: ``"qed"``, ``"my_module:my_objective"``, or an expression of these.
 
-An expression holds names, numbers, ``+``, ``*`` and calls with literal keywords:
-``0.5 * conv_discriminator(dropout=0.1) + 0.5 * qed * valid``. It is parsed, never evaluated.
-Installed packages add names through the entry-point group ``tokengym.objectives``.
+An expression holds names, numbers, ``+``, ``*`` and calls, with rewards by position and literal
+options by keyword: ``0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)``. It is
+parsed, never evaluated. Installed packages add names through the entry-point group
+``tokengym.objectives``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -20,20 +21,39 @@ from .base import Reward
 from .function import BatchFunction, FunctionObjective
 
 _TARGETS = {
+    "alternate": "tokengym.rewards.schedules:Alternate",
+    "chebyshev": "tokengym.rewards.combining:Chebyshev",
+    "clip": "tokengym.rewards.transforms:Clip",
     "conv_discriminator": "tokengym.rewards.discriminators:ConvDiscriminator",
+    "curriculum": "tokengym.rewards.schedules:Curriculum",
+    "double_sigmoid": "tokengym.rewards.transforms:DoubleSigmoid",
     "external_program": "tokengym.rewards.workers:ExternalProgram",
     "file_program": "tokengym.rewards.workers:FileProgram",
+    "gaussian": "tokengym.rewards.transforms:Gaussian",
+    "geometric_mean": "tokengym.rewards.combining:GeometricMean",
     "http": "tokengym.rewards.workers:HTTPObjective",
+    "linear": "tokengym.rewards.transforms:Linear",
     "logp": "tokengym.rewards.molecules:LogP",
+    "max_gaussian": "tokengym.rewards.transforms:MaxGaussian",
+    "min_gaussian": "tokengym.rewards.transforms:MinGaussian",
+    "pareto": "tokengym.rewards.combining:Pareto",
     "qed": "tokengym.rewards.molecules:QED",
+    "ramp": "tokengym.rewards.schedules:Ramp",
     "ratio_of_steps": "tokengym.rewards.melodies:RatioOfSteps",
     "repetition_penalty": "tokengym.rewards.repetition:RepetitionPenalty",
+    "reverse_sigmoid": "tokengym.rewards.transforms:ReverseSigmoid",
+    "sigmoid": "tokengym.rewards.transforms:Sigmoid",
+    "step": "tokengym.rewards.transforms:Step",
     "synthetic_accessibility": "tokengym.rewards.molecules:SyntheticAccessibility",
     "tonality": "tokengym.rewards.melodies:Tonality",
     "valid": "tokengym.rewards.molecules:Valid",
+    "value_map": "tokengym.rewards.transforms:ValueMap",
+    "weighted_product": "tokengym.rewards.combining:WeightedProduct",
 }
 # A reward, its name or expression, or a function of a batch of texts.
 RewardSpec = Reward | str | BatchFunction
+# From a name, the rewards in its brackets and its options, to a reward.
+Lookup = Callable[[str, Sequence[object], dict[str, object]], Reward]
 
 # A quoted string, which is passed by, or a reference.
 _REFERENCE = re.compile(
@@ -76,7 +96,7 @@ def make_reward(spec: RewardSpec) -> Reward:
     if isinstance(spec, Reward):
         return spec
     if isinstance(spec, str):
-        return parse_reward(spec, _named)
+        return parse_reward(spec, named_reward)
     if isinstance(spec, type) and issubclass(spec, Reward):
         return spec()
     if callable(spec):
@@ -84,12 +104,12 @@ def make_reward(spec: RewardSpec) -> Reward:
     raise TypeError(f"reward is {spec!r}; expected a Reward, a name, an expression or a function")
 
 
-def parse_reward(text: str, lookup: Callable[[str, dict[str, object]], Reward]) -> Reward:
+def parse_reward(text: str, lookup: Lookup) -> Reward:
     """The reward that an expression means.
 
     Args:
-        text: names, numbers, ``+``, ``*`` and calls with literal keywords.
-        lookup: from a name and its keywords to the reward.
+        text: names, numbers, ``+``, ``*`` and calls with rewards and literal keywords.
+        lookup: from a name, the rewards and the keywords of its call to the reward.
 
     Raises:
         ValueError: it is no such expression.
@@ -110,10 +130,16 @@ def parse_reward(text: str, lookup: Callable[[str, dict[str, object]], Reward]) 
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return lookup(references.get(name, name), {})
-            case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
+                return lookup(references.get(name, name), [], {})
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
+                rewards = [build(argument) for argument in arguments]
+                if not all(isinstance(reward, Reward) for reward in rewards):
+                    raise ValueError(
+                        f"{ast.unparse(node)!r} has a number by position; rewards stand there, and "
+                        "options by name, as in 'sigmoid(qed, low=0.2, high=0.8)'"
+                    )
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return lookup(references.get(name, name), options)
+                return lookup(references.get(name, name), rewards, options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -129,16 +155,22 @@ def parse_reward(text: str, lookup: Callable[[str, dict[str, object]], Reward]) 
             raise ValueError(f"{text!r} is a number")
     except UnknownRewardError:
         raise
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
-            "'module:attribute', or a sum of products such as '0.5 * conv_discriminator + "
-            "0.5 * qed * valid'"
+            "'module:attribute', or an expression such as '0.5 * conv_discriminator + "
+            "0.5 * sigmoid(qed, low=0.2, high=0.8)'"
         ) from error
     return reward
 
 
-def _named(name: str, options: dict[str, object]) -> Reward:
+def named_reward(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
+    """The reward of a name, made with rewards by position and options by keyword.
+
+    Raises:
+        UnknownRewardError: no such name.
+        ValueError: it takes other rewards or options.
+    """
     targets = reward_targets()
     target = name if ":" in name else targets.get(name)
     if target is None:
@@ -150,11 +182,11 @@ def _named(name: str, options: dict[str, object]) -> Reward:
     found = load_target(target)
     if inspect.isclass(found) and issubclass(found, Reward):
         try:
-            return found(**options)
+            return found(*rewards, **options)
         except TypeError as error:
             raise ValueError(f"reward {name!r}: {error}") from error
-    if options:
-        raise ValueError(f"reward {name!r} is no class and takes no options, got {options}")
+    if rewards or options:
+        raise ValueError(f"reward {name!r} is no class and takes nothing in brackets")
     return make_reward(found)  # type: ignore[arg-type]
 
 

@@ -332,6 +332,5 @@ def test_overlap_scores_while_completions_are_made() -> None:
 def test_overlap_refuses_what_two_threads_would_score_with() -> None:
     shared = discriminator()
     reward = 0.5 * shared + 0.5 * shared * FunctionObjective(likeness)
-    make(reward=reward)
     with pytest.raises(ValueError, match="conv_discriminator scores both"):
-        make(reward=reward, overlap=True)
+        make(reward=reward, overlap=True).learn(10)

@@ -185,7 +185,9 @@ def test_a_run_that_cannot_be_scored_stops_and_says_why(folder: Path) -> None:
 
 def test_lists_and_help(folder: Path) -> None:
     assert "tokengym/Oracle-v0" in run(folder, "tasks")
-    assert "synthetic_accessibility" in run(folder, "rewards")
+    listed = run(folder, "rewards")
+    assert "synthetic_accessibility" in listed
+    assert "geometric_mean(*rewards, weights=None)" in " ".join(listed.replace("│", " ").split())
     text = run(folder, "--help")
     assert "tokengym train examples/organ_molecules.yaml" in text
     text = " ".join(run(folder, "train", "--help").split())

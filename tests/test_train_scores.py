@@ -12,8 +12,9 @@ import torch
 from stable_baselines3.common.logger import KVWriter, Logger
 from tokengym.agents import ORGAN
 from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import ConvDiscriminator, FunctionObjective, Reward
+from tokengym.rewards import ConvDiscriminator, FunctionObjective, GeometricMean, Linear, Reward
 from tokengym.train import ScoreLog, read_scores, weigh
+from tokengym.train.scores import RoundScores
 
 TOKENS = ["a", "b", "c"]
 
@@ -96,6 +97,19 @@ def test_a_run_is_weighed_again(tmp_path: Path) -> None:
         assert torch.equal(scores.ok_B, each.scores.ok_B)
     with pytest.raises(ValueError, match="no values of 'qed' were recorded in round 0; recorded:"):
         weigh(rounds, "0.5 * qed")
+
+
+def test_an_expression_with_transforms_weighs_what_the_components_said() -> None:
+    objective = FunctionObjective(thirds)
+    texts = ["aabc", "abca", "bbbb"]
+    made = GeometricMean(Linear(objective, low=0.2, high=1.5), objective)
+    scores = made(Vocabulary.from_corpus(texts, "characters").encode(texts))
+    once = RoundScores(0, 12, texts, scores)
+    (again,) = weigh([once], made.name)
+    assert torch.equal(again.ok_B, scores.ok_B)
+    torch.testing.assert_close(again.values_B, scores.values_B, equal_nan=True)
+    (plain,) = weigh([once], "thirds")
+    assert plain.values_B[0] == 1.0
 
 
 def test_a_resumed_run_writes_what_the_never_stopped_one_does(tmp_path: Path) -> None:

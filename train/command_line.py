@@ -27,7 +27,8 @@ from rich.table import Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
 from ..envs import DataError, make_task, registered_tasks, task_factory
-from ..rewards import ObjectiveError, UnknownRewardError, make_reward, reward_targets
+from ..rewards import ObjectiveError, Reward, UnknownRewardError, make_reward, reward_targets
+from ..rewards.registry import load_target
 from .evaluation import (
     figures_as_json,
     figures_of_samples,
@@ -285,22 +286,44 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 def _rewards(options: Namespace, console: Console) -> None:
     """List the named rewards, with their ranges and how tokens get their credit."""
-    table = Table("name", "range", "credit", "what it is")
+    table = Table("name", "kind", "range", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
-            reward = make_reward(name)
-            low, high = reward.range
-            what = (type(reward).__doc__ or "").strip().splitlines()[0]
-            table.add_row(name, f"{low:g} .. {high:g}", reward.credit, what)
+            table.add_row(name, *_about_reward(name, target))
         except (ImportError, ValueError, TypeError) as error:
-            table.add_row(name, "-", "-", f"not available: {error}")
-        del target
+            table.add_row(name, "-", "-", "-", f"not available: {error}")
     console.print(table)
     console.print(
-        "Combine them: '0.5 * conv_discriminator + 0.5 * qed * valid'. "
+        "Combine them: '0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)'. "
         "One of your own is 'module:attribute'.",
         highlight=False,
     )
+
+
+def _about_reward(name: str, target: str) -> tuple[str, str, str, str]:
+    """Kind, range, credit and a sentence; how it is called, where it needs something to be made."""
+    found = load_target(target)
+    if isinstance(found, type) and issubclass(found, Reward) and _needs_something(found):
+        parameters = inspect.signature(found).parameters.values()
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        call = f"{name}{inspect.Signature(bare)}"
+        credit = found.credit if found.kind == "component" else "theirs"
+        return found.kind, "-", credit, f"{call}: {_first_line(found)}"
+    reward = make_reward(name)
+    low, high = reward.range
+    return reward.kind, f"{low:g} .. {high:g}", reward.credit, _first_line(type(reward))
+
+
+def _needs_something(reward: type[Reward]) -> bool:
+    """Whether it is made of other rewards, or has an argument without a default."""
+    parameters = inspect.signature(reward).parameters.values()
+    given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = any(p.default is p.empty and p.kind not in given for p in parameters)
+    return required or reward.kind != "component"
+
+
+def _first_line(what: object) -> str:
+    return (what.__doc__ or "").strip().partition("\n")[0]
 
 
 def _checkpoint_of(path: Path) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from torch import Tensor
 from ..agents.base import Round
 from ..envs import Sequences, Vocabulary
 from ..rewards import Reward, Scores, UnknownRewardError
-from ..rewards.registry import parse_reward
+from ..rewards.parts import RAW
+from ..rewards.registry import named_reward, parse_reward
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,9 @@ def weigh(rounds: list[RoundScores], expression: str) -> list[Scores]:
 
     Args:
         rounds: as they were recorded.
-        expression: as for ``make_reward``, over the names of recorded parts:
-            ``"0.2 * conv_discriminator + 0.8 * qed"``.
+        expression: as for ``make_reward``, over the names of recorded components:
+            ``"0.2 * conv_discriminator + 0.8 * sigmoid(qed, low=0.4, high=0.8)"``. A name means
+            what the component itself said, before any transform.
 
     Raises:
         ValueError: it is no expression, or names what was not recorded.
@@ -121,13 +123,18 @@ class _Recorded(Reward):
 
 
 def _weigh(each: RoundScores, expression: str) -> Scores:
-    def lookup(name: str, options: dict[str, object]) -> Reward:
+    def lookup(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
+        if rewards:
+            return named_reward(name, rewards, options)
         if name not in each.scores.parts:
             known = ", ".join(each.scores.parts)
             raise UnknownRewardError(
                 f"no values of {name!r} were recorded in round {each.round}; recorded: {known}"
             )
-        return _Recorded(name, each.scores.parts[name])
+        key = name
+        while key + RAW in each.scores.parts:
+            key += RAW
+        return _Recorded(name, each.scores.parts[key])
 
     # Rewards read a batch; what is recorded needs of it no more than how many there are.
     nothing = Vocabulary.from_tokens(["?"], "characters").encode([""] * len(each.texts))
