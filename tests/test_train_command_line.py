@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -186,7 +187,8 @@ def test_a_run_that_cannot_be_scored_stops_and_says_why(folder: Path) -> None:
 def test_lists_and_help(folder: Path) -> None:
     assert "tokengym/Oracle-v0" in run(folder, "tasks")
     listed = run(folder, "rewards")
-    assert "synthetic_accessibility" in listed
+    assert re.search(r"synthetic_accessibility .*0 \.\. 1 .* 400 ", listed)  # its range, its cost
+    assert "Needs target=" in " ".join(re.findall(r"\w+=?", listed))
     assert "geometric_mean(*rewards, weights=None)" in " ".join(listed.replace("│", " ").split())
     text = run(folder, "--help")
     assert "tokengym train examples/organ_molecules.yaml" in text

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
 from ..envs import DataError, make_task, registered_tasks, task_factory
@@ -285,13 +285,13 @@ def _tasks(options: Namespace, console: Console) -> None:
 
 
 def _rewards(options: Namespace, console: Console) -> None:
-    """List the named rewards, with their ranges and how tokens get their credit."""
-    table = Table("name", "kind", "range", "credit", "what it is")
+    """List the named rewards: kind, range, microseconds a sequence, credit, what they are."""
+    table = Table(Column("name", no_wrap=True), "kind", "range", "µs each", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
             table.add_row(name, *_about_reward(name, target))
         except (ImportError, ValueError, TypeError) as error:
-            table.add_row(name, "-", "-", "-", f"not available: {error}")
+            table.add_row(name, "-", "-", "-", "-", f"not available: {error}")
     console.print(table)
     console.print(
         "Combine them: '0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)'. "
@@ -300,30 +300,32 @@ def _rewards(options: Namespace, console: Console) -> None:
     )
 
 
-def _about_reward(name: str, target: str) -> tuple[str, str, str, str]:
-    """Kind, range, credit and a sentence; how it is called, where it needs something to be made."""
+def _about_reward(name: str, target: str) -> tuple[str, str, str, str, str]:
+    """A row of the list; how a reward is called, where it is made of others."""
     found = load_target(target)
-    if isinstance(found, type) and issubclass(found, Reward) and _needs_something(found):
+    if not (isinstance(found, type) and issubclass(found, Reward)):
+        found = make_reward(name)
+    first_line = (found.__doc__ or "").strip().partition("\n")[0]
+    if found.kind != "component":
+        assert isinstance(found, type)
         parameters = inspect.signature(found).parameters.values()
         bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
         call = f"{name}{inspect.Signature(bare)}"
-        credit = found.credit if found.kind == "component" else "theirs"
-        return found.kind, "-", credit, f"{call}: {_first_line(found)}"
-    reward = make_reward(name)
-    low, high = reward.range
-    return reward.kind, f"{low:g} .. {high:g}", reward.credit, _first_line(type(reward))
+        return found.kind, "-", "-", "theirs", f"{call}: {first_line}"
+    low, high = found.range
+    cost = "-" if found.microseconds is None else f"{found.microseconds:,.0f}"
+    what = first_line + _options_needed(found)
+    return found.kind, f"{low:g} .. {high:g}", cost, found.credit, what
 
 
-def _needs_something(reward: type[Reward]) -> bool:
-    """Whether it is made of other rewards, or has an argument without a default."""
-    parameters = inspect.signature(reward).parameters.values()
-    given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    required = any(p.default is p.empty and p.kind not in given for p in parameters)
-    return required or reward.kind != "component"
-
-
-def _first_line(what: object) -> str:
-    return (what.__doc__ or "").strip().partition("\n")[0]
+def _options_needed(found: object) -> str:
+    """What a reward cannot be made without, as in 'Needs target='; empty for most."""
+    if not isinstance(found, type):
+        return ""
+    parameters = inspect.signature(found).parameters.values()
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [f"{p.name}=" for p in parameters if p.default is p.empty and p.kind in plain]
+    return f" Needs {', '.join(needed)}." if needed else ""
 
 
 def _checkpoint_of(path: Path) -> Path:
