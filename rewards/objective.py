@@ -258,9 +258,10 @@ class Objective(Reward):
             remote.close()
 
     def __getstate__(self) -> dict[str, object]:
-        """What travels to a worker: what scores, not what is kept of scores, nor the way there."""
-        here = {"_memo_kind": False, "_budget": None, "_where": None, "_timeout": None}
-        return {k: v for k, v in vars(self).items() if k not in ("memo", "_remote")} | here
+        """What travels to a worker: what scores, not what is known or spent, nor the way there."""
+        budget = None if self._budget is None else Budget(self._budget.limit)
+        anew = {"_budget": budget, "_where": None, "_timeout": None}
+        return {k: v for k, v in vars(self).items() if k not in ("memo", "_remote")} | anew
 
     # --- what it knows, may and has done -------------------------------------------------------
 
