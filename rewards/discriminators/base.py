@@ -1,0 +1,334 @@
+"""What all discriminators share: how a network from tokens to one output is asked, and how it learns.
+
+A discriminator is a network and a configuration. An update of it goes
+
+  measure   on the batch as it comes, in eval mode, before anything is learnt from it
+  gate      where the running AUC is above the gate, learn nothing: a discriminator that tells all
+            apart has nothing to teach. Measuring goes on, so it takes up learning again as soon as
+            the policy has caught up; one that has collapsed to a constant (AUC 0.5) always learns
+  replay    half of the generated sequences replaced by older ones
+  noise     on the tokens of both kinds, less with every update
+  loss      a step of Adam
+
+all of which a checkpoint keeps. Scores are always computed in eval mode, each sequence on its own.
+"""
+
+# Shapes: B sequences, T steps, E embedding
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..base import Scores, TrainableReward
+from ..state import State
+from .batches import Replay, with_noise
+from .calibration import accuracy, auc, expected_calibration_error
+from .forms import (
+    THRESHOLDS,
+    Form,
+    bounds,
+    default_form,
+    estimates_probability,
+    probability,
+    worth,
+)
+from .losses import LABELLED, Loss, adversarial_loss, gradient_penalty
+
+if TYPE_CHECKING:
+    from ...envs.sequences import Sequences
+    from ...envs.vocabulary import Vocabulary
+
+_CHUNK = 256  # sequences scored at once: bounds memory, and stays in cache
+_MEMORY = 0.9  # of the running AUC, an update: it looks about ten updates back
+
+
+class TokenNetwork(nn.Module, ABC):
+    """Tokens to one output a sequence; subclasses define ``judge``.
+
+    Attributes:
+        embedding: of tokens; the padding's row is zero.
+        output: the last layer.
+    """
+
+    embedding: nn.Embedding
+    output: nn.Linear
+
+    @abstractmethod
+    def judge(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
+        """Outputs (B,) of embedded sequences that are real where the mask is True."""
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Outputs (B,), with gradients."""
+        return self.judge(self.embedding(tokens_BT), self.mask(tokens_BT))
+
+    def fast_outputs(self, tokens_BT: Tensor) -> Tensor:
+        """The same without gradients; for networks that have a faster way."""
+        return self(tokens_BT)  # type: ignore[no-any-return]
+
+    def mask(self, tokens_BT: Tensor) -> Tensor:
+        """True at what is to be read: real tokens, and one of the padding of an empty sequence."""
+        assert self.embedding.padding_idx is not None
+        mask_BT = tokens_BT.ne(self.embedding.padding_idx)
+        mask_BT[:, 0] = True
+        return mask_BT
+
+
+@dataclass(eq=False, kw_only=True)
+class Discriminator(TrainableReward):
+    """Says how real a sequence is; subclasses define ``make_network``."""
+
+    loss: Loss = "bce"
+    """What is minimised; see losses.py."""
+    reward: Form | None = None
+    """What a sequence is worth; see forms.py. By default a probability, or else the logit."""
+    learning_rate: float = 1e-4
+    """Of Adam."""
+    l2: float = 0.0
+    """Weight of half the squared norm of the output layer in the loss."""
+    smoothing: float = 0.0
+    """Taken from the label of what is real; for ``bce`` and ``least_squares``."""
+    gradient_penalty: float = 10.0
+    """Its weight, with ``wasserstein`` without spectral normalisation."""
+    noise: float = 0.0
+    """Probability that a token is replaced by a random one, at the first update."""
+    noise_updates: int = 1000
+    """Over how many updates the noise falls linearly to nothing."""
+    replay: int = 0
+    """How many old generated sequences are kept, to be half of every batch."""
+    gate: float = 1.0
+    """The running AUC above which updates are skipped; 1 skips none."""
+
+    spectral_norm = False  # a field where there are networks that it bounds
+
+    def __post_init__(self) -> None:
+        """Check the options; the reward's form decides range and credit."""
+        self._check()
+        self.form: Form = self.reward or default_form(self.loss)
+        self.range = bounds(self.form, self.loss)
+        # A rank depends on what else is in the batch: of completions, on how they were cut in tiles.
+        self.credit = "terminal" if self.form == "rank" else "rollouts"
+        self.vocabulary: Vocabulary | None = None
+
+    # --- the weights ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def make_network(self, vocabulary: Vocabulary, max_length: int) -> TokenNetwork:
+        """A network for sequences of this vocabulary and at most this many tokens."""
+
+    def prepare(self, vocabulary: Vocabulary, max_length: int, device: torch.device | str) -> None:
+        """Make the network; later calls only move it.
+
+        Raises:
+            ValueError: it was made for another vocabulary or a shorter length.
+        """
+        if self.vocabulary is None:
+            self.vocabulary, self.max_length, self.device = vocabulary, max_length, device
+            self.initialise(seed=0)
+        elif self.vocabulary != vocabulary or self.max_length < max_length:
+            raise ValueError(
+                f"this discriminator reads {self.vocabulary} and up to {self.max_length} tokens, "
+                f"not {vocabulary} and {max_length}; make a new one for each task"
+            )
+        elif self.device != device:
+            self.device = device
+            self.network.to(device)
+            self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves with the weights
+
+    def initialise(self, seed: int) -> None:
+        """Make the weights anew, and forget all that was learnt."""
+        assert self.vocabulary is not None, "prepare comes first"
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = self.make_network(self.vocabulary, self.max_length)
+        if self.lipschitz:
+            network.embedding.weight.requires_grad_(False)
+            F.normalize(network.embedding.weight, out=network.embedding.weight)
+        self.network: TokenNetwork = network.to(self.device)
+        learnt = [p for p in network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(learnt, lr=self.learning_rate)
+        self.updates = self.skipped = 0
+        self.running_auc = 0.5
+        self.replayed = Replay(self.replay, self.max_length, self.vocabulary.pad)
+
+    @property
+    def lipschitz(self) -> bool:
+        """Whether the steepness is bounded.
+
+        Steepness by the embedding, which then stays as it was drawn, with rows of length 1: it is
+        the metric. Learnt, it would stretch, and no bound would hold anything.
+        """
+        return self.loss == "wasserstein" or self.spectral_norm
+
+    # --- scores ---------------------------------------------------------------------------------
+
+    def __call__(self, sequences: Sequences) -> Scores:
+        """What each of B sequences is worth, in the form that was asked for."""
+        tokens_BT = self._read(sequences)
+        with _asked(self.network):
+            chunks = tokens_BT.split(_CHUNK) if len(tokens_BT) else ()
+            outputs = [self.network.fast_outputs(chunk) for chunk in chunks]
+        outputs_B = torch.cat(outputs) if outputs else torch.zeros(0)
+        values_B = worth(self.form, self.loss, outputs_B)
+        return Scores.of(self.name, values_B.to(sequences.tokens_BT.device))
+
+    def _read(self, sequences: Sequences) -> Tensor:
+        if self.vocabulary is None:  # used by hand, outside an environment or an agent
+            length = sequences.tokens_BT.shape[1]
+            self.prepare(sequences.vocabulary, length, sequences.tokens_BT.device)
+        elif self.vocabulary != sequences.vocabulary:
+            raise ValueError(
+                f"this discriminator reads {self.vocabulary}, the sequences are of "
+                f"{sequences.vocabulary}; make a new one for each task"
+            )
+        longest = int(sequences.lengths_B.max()) if len(sequences) else 0
+        if longest > self.max_length:
+            raise ValueError(
+                f"a sequence has {longest} tokens and this discriminator reads at most "
+                f"{self.max_length}; call prepare(vocabulary, max_length, device) with the longest "
+                "before its first use"
+            )
+        tokens_BT = sequences.padded(max(longest, 1)).tokens_BT
+        return tokens_BT.to(self.device)
+
+    # --- learning -------------------------------------------------------------------------------
+
+    def update(self, real: Sequences, generated: Sequences) -> dict[str, float]:
+        """Learn from one batch of each, as the top of the file says.
+
+        Returns:
+            ``auc`` and the ``difference`` of the mean outputs of real and generated sequences;
+            ``accuracy`` and ``calibration_error`` for losses that have them; ``skipped``, all
+            updates so far that were; unless this one is, ``loss`` and the ``gradient_penalty``.
+        """
+        real_BT, generated_BT = self._read(real), self._read(generated)
+        metrics = self._measure(real_BT, generated_BT)
+        self.running_auc = _MEMORY * self.running_auc + (1 - _MEMORY) * metrics["auc"]
+        if self.running_auc > self.gate:
+            self.skipped += 1
+        else:
+            metrics |= self._learn(real_BT, generated_BT)
+            self.updates += 1
+        return metrics | {"skipped": float(self.skipped)}
+
+    def _measure(self, real_BT: Tensor, generated_BT: Tensor) -> dict[str, float]:
+        with _asked(self.network):
+            real_B, generated_B = self.network(real_BT), self.network(generated_BT)
+        found = {
+            "auc": auc(real_B, generated_B),
+            "difference": float(real_B.mean() - generated_B.mean()),
+        }
+        if self.loss in THRESHOLDS:
+            found["accuracy"] = accuracy(real_B, generated_B, THRESHOLDS[self.loss])
+        if estimates_probability(self.loss):
+            p, q = (probability(self.loss, outputs_B) for outputs_B in (real_B, generated_B))
+            found["calibration_error"] = expected_calibration_error(p, q)
+        return found
+
+    def _learn(self, real_BT: Tensor, generated_BT: Tensor) -> dict[str, float]:
+        assert self.vocabulary is not None
+        if self.replay:
+            generated_BT = self.replayed.mixed(generated_BT)
+        noise = self.noise * max(0.0, 1 - self.updates / self.noise_updates)
+        real_BT, generated_BT = (
+            with_noise(tokens_BT, noise, self.vocabulary) for tokens_BT in (real_BT, generated_BT)
+        )
+        self.network.train()
+        real_B, generated_B = self.network(real_BT), self.network(generated_BT)
+        loss = adversarial_loss(self.loss, real_B, generated_B, self.smoothing)
+        metrics = {"loss": float(loss.detach())}
+        output = self.network.output
+        loss = loss + 0.5 * self.l2 * sum(p.square().sum() for p in (output.weight, output.bias))
+        if self.loss == "wasserstein" and not self.spectral_norm:
+            penalty = self._penalty(real_BT, generated_BT)
+            metrics["gradient_penalty"] = float(penalty.detach())
+            loss = loss + self.gradient_penalty * penalty
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return metrics
+
+    def _penalty(self, real_BT: Tensor, generated_BT: Tensor) -> Tensor:
+        """Between pairs of sequences, as long as the longer: padding is embedded as zero."""
+        assert self.vocabulary is not None
+        pairs = min(len(real_BT), len(generated_BT))
+        longest = max(real_BT.shape[1], generated_BT.shape[1])
+        left_BT, right_BT = (
+            F.pad(tokens_BT[:pairs], (0, longest - tokens_BT.shape[1]), value=self.vocabulary.pad)
+            for tokens_BT in (real_BT, generated_BT)
+        )
+        mask_BT = self.network.mask(left_BT) | self.network.mask(right_BT)
+        share_B = torch.rand(pairs).to(real_BT.device)
+        # Fused kernels have no second derivative.
+        with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            return gradient_penalty(
+                lambda embedded_BTE: self.network.judge(embedded_BTE, mask_BT),
+                self.network.embedding(left_BT),
+                self.network.embedding(right_BT),
+                share_B,
+            )
+
+    # --- what a checkpoint keeps ----------------------------------------------------------------
+
+    def state(self) -> State:
+        """Weights, optimiser, old sequences and the gate's running figure."""
+        tensors, state = super().state()
+        own = {"skipped": self.skipped, "running_auc": self.running_auc}
+        return tensors | {"replay": self.replayed.tokens_RT}, state | own
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        super().restore(tensors, state)
+        self.replayed.tokens_RT = tensors["replay"]
+        self.skipped, self.running_auc = int(state["skipped"]), float(state["running_auc"])
+
+    # --- options --------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        for option, value, known in (
+            ("loss", self.loss, get_args(Loss)),
+            ("reward", self.reward or "logit", get_args(Form)),
+        ):
+            if value not in known:
+                raise ValueError(f"{option} is {value!r}; expected one of {', '.join(known)}")
+        if self.reward in ("probability", "log_ratio") and not estimates_probability(self.loss):
+            raise ValueError(
+                f"the loss {self.loss!r} estimates no probability, so reward={self.reward!r} has no "
+                "meaning; take reward='logit' or 'rank', or the loss 'bce' or 'least_squares'"
+            )
+        if self.smoothing and self.loss not in LABELLED:
+            raise ValueError(
+                f"the loss {self.loss!r} has no labels to smooth; expected smoothing=0, or one of "
+                f"{', '.join(LABELLED)}"
+            )
+        for option, right, expected in (
+            ("learning_rate", self.learning_rate > 0, "more than 0"),
+            ("l2", self.l2 >= 0, "at least 0"),
+            ("smoothing", 0 <= self.smoothing < 1, "at least 0, less than 1"),
+            ("gradient_penalty", self.gradient_penalty > 0, "more than 0"),
+            ("noise", 0 <= self.noise <= 1, "a probability"),
+            ("noise_updates", self.noise_updates >= 1, "at least 1"),
+            ("replay", self.replay >= 0, "at least 0"),
+            ("gate", 0.5 < self.gate <= 1, "more than 0.5, at most 1"),
+        ):
+            if not right:
+                raise ValueError(f"{option} is {getattr(self, option)!r}; expected {expected}")
+
+
+@contextmanager
+def _asked(network: nn.Module) -> Iterator[None]:
+    """In eval mode and without gradients; the mode is put back."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(training)
