@@ -159,9 +159,7 @@ def measure(case: Case, repeats: int) -> Result:
     """Run a case once to warm up, then ``repeats`` times."""
     case.measure(repeats)
     values = [case.measure(seed) for seed in range(repeats)]
-    floor = (
-        f"at least {case.at_least:,.0f}" if case.at_least > -math.inf else f"below {case.below:g}"
-    )
+    floor = f"at least {case.at_least:,.0f}" if case.at_least > 0 else f"below {case.below:g}"
     value = mean(values)
     return Result(
         name=case.name,

@@ -31,10 +31,25 @@ from .transforms import (
 )
 
 if TYPE_CHECKING:
-    from .molecules import QED, LogP, SyntheticAccessibility, Valid
+    from .molecules import (
+        QED,
+        TPSA,
+        Lipinski,
+        LogP,
+        MolecularWeight,
+        NewMolecule,
+        NPLikeness,
+        Rings,
+        Scaffold,
+        Similarity,
+        Substructure,
+        SyntheticAccessibility,
+        Valid,
+    )
 
 __all__ = [
     "QED",
+    "TPSA",
     "Alternate",
     "BudgetExhausted",
     "Chebyshev",
@@ -46,12 +61,16 @@ __all__ = [
     "Gaussian",
     "GeometricMean",
     "Linear",
+    "Lipinski",
     "LogP",
     "MaxGaussian",
     "Mean",
     "Memo",
     "MemoError",
     "MinGaussian",
+    "MolecularWeight",
+    "NPLikeness",
+    "NewMolecule",
     "Objective",
     "ObjectiveError",
     "Pareto",
@@ -63,10 +82,14 @@ __all__ = [
     "ReverseSigmoid",
     "Reward",
     "RewardSpec",
+    "Rings",
     "SQLiteMemo",
+    "Scaffold",
     "Scores",
     "Sigmoid",
+    "Similarity",
     "Step",
+    "Substructure",
     "Sum",
     "SyntheticAccessibility",
     "TrainableReward",
@@ -83,8 +106,17 @@ __all__ = [
 ]
 
 
+_MOLECULES = frozenset(
+    [
+        *("Lipinski", "LogP", "MolecularWeight", "NPLikeness", "NewMolecule", "QED"),
+        *("Rings", "Scaffold", "Similarity", "Substructure", "SyntheticAccessibility", "TPSA"),
+        "Valid",
+    ]
+)
+
+
 def __getattr__(name: str) -> object:
-    if name in ("LogP", "QED", "SyntheticAccessibility", "Valid"):
+    if name in _MOLECULES:
         from . import molecules  # RDKit is an extra, and slow to import
 
         return getattr(molecules, name)

@@ -96,6 +96,7 @@ class Reward(ABC):
             completion, ``"terminal"`` when it scores the finished sequence once.
         range: the lowest and the highest value, as far as they are known.
         milliseconds: what its calls have taken since ``take_statistics`` was last asked.
+        microseconds: what a sequence typically costs on one core, as measured; None: unknown.
     """
 
     name: str = "reward"
@@ -108,6 +109,8 @@ class Reward(ABC):
         super().__init_subclass__()
         if "__call__" in vars(cls):
             cls.__call__ = _timed(cls.__call__)  # type: ignore[assignment, method-assign]
+
+    microseconds: float | None = None
 
     @abstractmethod
     def __call__(self, sequences: Sequences) -> Scores:

@@ -8,14 +8,12 @@ wrong number of scores is an error that names the objective and the first sequen
 # Shapes: B sequences
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +22,7 @@ from .budget import Budget, BudgetExhausted
 from .failures import Failures, short
 from .memo import Memo, SQLiteMemo
 from .namespace import Unnameable, arguments_of, fingerprint
+from .returned import LARGEST, as_list, as_number
 from .state import State, with_prefix
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 Canonical = Callable[[str], str | None]
 OnError = Literal["raise", "skip"]
-_LARGEST = torch.finfo(torch.float32).max
 
 
 class ObjectiveError(RuntimeError):
@@ -140,8 +138,7 @@ class Objective(Reward):
         Raises:
             ObjectiveError: with ``on_error="raise"``, when the objective breaks its contract.
         """
-        canonical, memo = self.canonical, self.memo
-        keys = texts if canonical is None else [canonical(text) or text for text in texts]
+        keys, memo = self._keys(texts), self.memo
         refused = () if self._budget is None else self._budget.refused(keys)
         values: list[float | None] = [None] * len(keys) if memo is None else memo.get_many(keys)
         if refused:
@@ -162,12 +159,27 @@ class Objective(Reward):
         self._failures.count(len(keys) - unpaid, values.count(None) - unpaid)
         return values
 
+    def _keys(self, texts: list[str]) -> list[str]:
+        """The canonical forms, and the texts themselves of what has none."""
+        if self.canonical is None:
+            return texts
+        keys = []
+        for text in texts:
+            try:
+                keys.append(self.canonical(text) or text)
+            except Exception as error:
+                raise ObjectiveError(
+                    f"the canonical form of objective {self.name!r} raised {_named(error)} for "
+                    f"{short(text)}; let it return None for what has none"
+                ) from error
+        return keys
+
     def _checked(self, texts: list[str]) -> list[float | None]:
         """What the objective says of texts, each a finite number or None."""
         if not texts:
             return []
         try:
-            scores = _as_list(self.score(list(texts)))
+            scores = as_list(self.score(list(texts)))
         except SequenceError as error:
             what = f"raised {_named(error.__cause__)}"
             return self._failed_batch(texts, what, _MEND, error.__cause__, error.text)
@@ -180,12 +192,12 @@ class Objective(Reward):
             return self._failed_batch(texts, what, "return one score for each, in their order")
         return [
             # Most are: so the rest of the check costs them nothing.
-            score if type(score) is float and abs(score) <= _LARGEST else self._number(text, score)
+            score if type(score) is float and abs(score) <= LARGEST else self._number(text, score)
             for text, score in zip(texts, scores, strict=True)
         ]
 
     def _number(self, text: str, score: object) -> float | None:
-        value = None if score is None else _as_number(score)
+        value = None if score is None else as_number(score)
         if value is not None:
             return value
         why = f"returned {score!r} ({type(score).__name__})"
@@ -310,28 +322,7 @@ class Objective(Reward):
 
 
 _OPTIONS = frozenset(ObjectiveOptions.__annotations__)
-_NO_NUMBER = (str, bytes, bytearray, complex, np.complexfloating)  # though some become floats
 _MEND = "mend the objective, or let it return None for what it cannot score"
-
-
-def _as_list(scores: object) -> list[object] | str:
-    """What a scorer returned as a list; or what is wrong with it."""
-    if isinstance(scores, np.ndarray | Tensor):
-        scores = scores.tolist()
-    if isinstance(scores, str | bytes | Mapping | Set) or not isinstance(scores, Iterable):
-        return f"returned {scores!r} ({type(scores).__name__})"
-    return list(scores)
-
-
-def _as_number(score: object) -> float | None:
-    """A finite number that float32 can hold, as a float; None for anything else."""
-    if isinstance(score, _NO_NUMBER) or getattr(score, "ndim", 0) > 0:
-        return None
-    try:
-        value = float(cast(SupportsFloat, score))
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        return None
-    return value if math.isfinite(value) and abs(value) <= _LARGEST else None
 
 
 def _named(error: BaseException | None) -> str:

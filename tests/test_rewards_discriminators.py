@@ -136,7 +136,7 @@ def test_another_task_and_too_long_sequences_are_refused(molecules: Sequences) -
         reward(encoded(["ab"]))
     short = prepared(conv(), molecules, 9)
     assert short(molecules[[1]]).ok_B.all()  # eight atoms and the end
-    with pytest.raises(ValueError, match="has 22 tokens and this discriminator reads at most 9"):
+    with pytest.raises(ValueError, match="reads up to 9 tokens and a sequence has 22; call prepare"):
         short(molecules)
 
 

@@ -108,6 +108,13 @@ def test_an_exception_about_one_text_names_that_text() -> None:
         Fragile().score_texts(["xx", "CCO", "CC"])
 
 
+def test_a_canonical_form_that_raises_is_named() -> None:
+    reward = FunctionObjective(len, name="mine", canonical=lambda text: text[0])
+    message = "canonical form of objective 'mine' raised IndexError: .* for ''; let it return None"
+    with pytest.raises(ObjectiveError, match=message):
+        reward.score_texts(["a", ""])
+
+
 def test_wrong_options_are_named() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"on_error": "ignore"}, "on_error is 'ignore'"),

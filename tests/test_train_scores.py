@@ -73,6 +73,19 @@ def test_what_is_read_is_what_was_scored_to_the_last_bit(tmp_path: Path) -> None
         assert len(objective.score_texts(each.texts)) == 6
 
 
+def test_twins_are_both_kept(tmp_path: Path) -> None:
+    cheap = FunctionObjective(lambda texts: [1.0] * len(texts), name="twin", credit="rollouts")
+    dear = FunctionObjective(lambda texts: [2.0] * len(texts), name="twin")
+    vocabulary = Vocabulary.from_tokens(TOKENS, "characters", eos=False)
+    task = Task(name="Twins", vocabulary=vocabulary, max_length=4, reward=cheap + 2 * dear)
+    learner = ORGAN("GRU", TokenEnv(task), batch_size=3, completions=1, seed=0)
+    learner.learn(12, callback=ScoreLog(tmp_path / "scores.jsonl"))
+    scores = read_scores(tmp_path)[0].scores
+    found = {name: part_B.tolist() for name, part_B in scores.parts.items()}
+    assert found == {"twin": [1.0] * 3, "twin#2": [2.0] * 3}
+    assert scores.values_B.tolist() == [5.0] * 3
+
+
 def test_a_run_is_weighed_again(tmp_path: Path) -> None:
     learner = agent()
     learner.learn(3 * ROUND, callback=ScoreLog(tmp_path / "scores.jsonl"))

@@ -191,9 +191,8 @@ class Discriminator(TrainableReward):
         longest = int(sequences.lengths_B.max()) if len(sequences) else 0
         if longest > self.max_length:
             raise ValueError(
-                f"a sequence has {longest} tokens and this discriminator reads at most "
-                f"{self.max_length}; call prepare(vocabulary, max_length, device) with the longest "
-                "before its first use"
+                f"this discriminator reads up to {self.max_length} tokens and a sequence has "
+                f"{longest}; call prepare(vocabulary, max_length, device) before its first use"
             )
         tokens_BT = sequences.padded(max(longest, 1)).tokens_BT
         return tokens_BT.to(self.device)
