@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tokengym
 import torch
-from tokengym.envs import Sequences, Vocabulary, make_task
+from tokengym.envs import Sequences, Vocabulary
 from tokengym.rewards import (
     ConvDiscriminator,
     FunctionObjective,

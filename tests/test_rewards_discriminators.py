@@ -1,4 +1,4 @@
-"""Discriminators: what all three kinds hold, how they learn, and what a checkpoint keeps of them."""
+"""Discriminators: what all kinds hold, how they learn, and what a checkpoint keeps of them."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ def test_scores_are_computed_in_eval_mode(
     assert reward.network.training
 
 
-def test_the_fast_way_is_the_same(
-    make: Callable[..., Discriminator], molecules: Sequences
-) -> None:
+def test_the_fast_way_is_the_same(make: Callable[..., Discriminator], molecules: Sequences) -> None:
     reward = prepared(make(reward="logit", learning_rate=0.01), molecules)
     for _ in range(3):  # again after the weights changed
         reward.network.eval()
@@ -136,7 +134,7 @@ def test_another_task_and_too_long_sequences_are_refused(molecules: Sequences) -
         reward(encoded(["ab"]))
     short = prepared(conv(), molecules, 9)
     assert short(molecules[[1]]).ok_B.all()  # eight atoms and the end
-    with pytest.raises(ValueError, match="reads up to 9 tokens and a sequence has 22; call prepare"):
+    with pytest.raises(ValueError, match="up to 9 tokens and a sequence has 22; call prepare"):
         short(molecules)
 
 
@@ -255,7 +253,7 @@ def test_replay_mixes_half_and_stays_bounded(vocabulary: Vocabulary) -> None:
     for _ in range(60):
         replay.mixed(second)
     assert replay.tokens_RT.shape == (6, 5)
-    assert (replay.tokens_RT[:, 0] == 1).all()  # those that began with 0 were forgotten in time
+    assert replay.tokens_RT[:, 0].eq(1).all()  # those that began with 0 were forgotten in time
 
 
 def test_noise_replaces_tokens_and_leaves_ends(vocabulary: Vocabulary) -> None:
@@ -267,7 +265,8 @@ def test_noise_replaces_tokens_and_leaves_ends(vocabulary: Vocabulary) -> None:
     noisy_BT = with_noise(tokens_BT, 0.4, larger)
     assert torch.equal(noisy_BT[kept_BT], tokens_BT[kept_BT])
     assert (noisy_BT[~kept_BT] < 4).all()
-    assert (noisy_BT[~kept_BT] != larger.eos).all()
+    assert larger.eos is not None
+    assert noisy_BT[~kept_BT].ne(larger.eos).all()
     # A token drawn uniformly from four is another one in 3 of 4: 0.3 of 10,100, +- 4 errors.
     changed = float((noisy_BT != tokens_BT)[~kept_BT].double().mean())
     assert changed == pytest.approx(0.3, abs=4 * (0.21 / 10_100) ** 0.5)

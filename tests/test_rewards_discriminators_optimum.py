@@ -8,6 +8,7 @@ the optimum of what it is given is known exactly, too: the same formula with the
 # Shapes: S = 31 sequences of the small language
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def conv(**options: Any) -> ConvDiscriminator:
     return ConvDiscriminator(8, (1, 2, 3, 4), (16, 16, 16, 16), **{**SMALL, **options})
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[..., Discriminator]] = {
     "conv": conv,
     "recurrent": lambda **options: RecurrentDiscriminator("gru", 8, 32, **{**SMALL, **options}),
     "transformer": lambda **options: TransformerDiscriminator(16, 2, 2, **{**SMALL, **options}),
@@ -98,19 +99,14 @@ def test_the_sources_are_distributions(drawn: Drawn) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "loss", "updates"),
-    [
-        ("conv", "bce", 200),
-        ("recurrent", "bce", 200),
-        ("transformer", "bce", 200),
-        ("conv", "least_squares", 200),
-    ],
+    ("kind", "loss"),
+    [("conv", "bce"), ("recurrent", "bce"), ("transformer", "bce"), ("conv", "least_squares")],
 )
 def test_the_probability_is_p_of_p_plus_q(
-    kind: str, loss: Any, updates: int, drawn: Drawn, all_sequences: Sequences
+    kind: str, loss: Any, drawn: Drawn, all_sequences: Sequences
 ) -> None:
     made = MAKERS[kind](loss=loss)
-    metrics = drawn.train(made, updates)
+    metrics = drawn.train(made, 200)
     found_S = made(all_sequences).values_B
     assert drawn.error(found_S, drawn.optimum_S) < 0.02
     # Against the sources themselves: a share of n sequences has the variance D (1 - D) / n, and
@@ -120,6 +116,16 @@ def test_the_probability_is_p_of_p_plus_q(
     assert drawn.error(found_S, truth_S) < 0.02 + 2 * (31 / (8 * N)) ** 0.5
     assert drawn.error(torch.full((31,), 0.5), truth_S) > 0.2  # what knowing nothing gives
     assert metrics["calibration_error"] < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["bce", "least_squares"])
+def test_smoothing_scales_the_probability(
+    loss: Any, drawn: Drawn, all_sequences: Sequences
+) -> None:
+    made = conv(loss=loss, smoothing=0.2)
+    drawn.train(made, 200)
+    assert drawn.error(made(all_sequences).values_B, 0.8 * drawn.optimum_S) < 0.02
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
-from .base import Discriminator, TokenNetwork
+from .base import Discriminator
 from .conv import ConvDiscriminator, ConvNetwork
+from .network import TokenNetwork
 from .recurrent import RecurrentDiscriminator
 from .transformer import TransformerDiscriminator
 

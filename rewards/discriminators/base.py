@@ -1,4 +1,4 @@
-"""What all discriminators share: how a network from tokens to one output is asked, and how it learns.
+"""What all discriminators share: how a network from tokens to one output is asked, and learns.
 
 A discriminator is a network and a configuration. An update of it goes
 
@@ -16,15 +16,13 @@ all of which a checkpoint keeps. Scores are always computed in eval mode, each s
 # Shapes: B sequences, T steps, E embedding
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..base import Scores, TrainableReward
@@ -40,7 +38,9 @@ from .forms import (
     probability,
     worth,
 )
-from .losses import LABELLED, Loss, adversarial_loss, gradient_penalty
+from .losses import adversarial_loss, gradient_penalty
+from .network import TokenNetwork, asked
+from .options import DiscriminatorOptions
 
 if TYPE_CHECKING:
     from ...envs.sequences import Sequences
@@ -50,70 +50,17 @@ _CHUNK = 256  # sequences scored at once: bounds memory, and stays in cache
 _MEMORY = 0.9  # of the running AUC, an update: it looks about ten updates back
 
 
-class TokenNetwork(nn.Module, ABC):
-    """Tokens to one output a sequence; subclasses define ``judge``.
-
-    Attributes:
-        embedding: of tokens; the padding's row is zero.
-        output: the last layer.
-    """
-
-    embedding: nn.Embedding
-    output: nn.Linear
-
-    @abstractmethod
-    def judge(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-        """Outputs (B,) of embedded sequences that are real where the mask is True."""
-
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Outputs (B,), with gradients."""
-        return self.judge(self.embedding(tokens_BT), self.mask(tokens_BT))
-
-    def fast_outputs(self, tokens_BT: Tensor) -> Tensor:
-        """The same without gradients; for networks that have a faster way."""
-        return self(tokens_BT)  # type: ignore[no-any-return]
-
-    def mask(self, tokens_BT: Tensor) -> Tensor:
-        """True at what is to be read: real tokens, and one of the padding of an empty sequence."""
-        assert self.embedding.padding_idx is not None
-        mask_BT = tokens_BT.ne(self.embedding.padding_idx)
-        mask_BT[:, 0] = True
-        return mask_BT
-
-
-@dataclass(eq=False, kw_only=True)
-class Discriminator(TrainableReward):
+class Discriminator(DiscriminatorOptions, TrainableReward):
     """Says how real a sequence is; subclasses define ``make_network``."""
 
-    loss: Loss = "bce"
-    """What is minimised; see losses.py."""
-    reward: Form | None = None
-    """What a sequence is worth; see forms.py. By default a probability, or else the logit."""
-    learning_rate: float = 1e-4
-    """Of Adam."""
-    l2: float = 0.0
-    """Weight of half the squared norm of the output layer in the loss."""
-    smoothing: float = 0.0
-    """Taken from the label of what is real; for ``bce`` and ``least_squares``."""
-    gradient_penalty: float = 10.0
-    """Its weight, with ``wasserstein`` without spectral normalisation."""
-    noise: float = 0.0
-    """Probability that a token is replaced by a random one, at the first update."""
-    noise_updates: int = 1000
-    """Over how many updates the noise falls linearly to nothing."""
-    replay: int = 0
-    """How many old generated sequences are kept, to be half of every batch."""
-    gate: float = 1.0
-    """The running AUC above which updates are skipped; 1 skips none."""
-
-    spectral_norm = False  # a field where there are networks that it bounds
+    range = bounds("probability", "bce")  # by default
 
     def __post_init__(self) -> None:
         """Check the options; the reward's form decides range and credit."""
-        self._check()
+        super().__post_init__()
         self.form: Form = self.reward or default_form(self.loss)
         self.range = bounds(self.form, self.loss)
-        # A rank depends on what else is in the batch: of completions, on how they were cut in tiles.
+        # A rank depends on its batch: of completions, on how they were cut into tiles.
         self.credit = "terminal" if self.form == "rank" else "rollouts"
         self.vocabulary: Vocabulary | None = None
 
@@ -172,7 +119,7 @@ class Discriminator(TrainableReward):
     def __call__(self, sequences: Sequences) -> Scores:
         """What each of B sequences is worth, in the form that was asked for."""
         tokens_BT = self._read(sequences)
-        with _asked(self.network):
+        with asked(self.network):
             chunks = tokens_BT.split(_CHUNK) if len(tokens_BT) else ()
             outputs = [self.network.fast_outputs(chunk) for chunk in chunks]
         outputs_B = torch.cat(outputs) if outputs else torch.zeros(0)
@@ -218,7 +165,7 @@ class Discriminator(TrainableReward):
         return metrics | {"skipped": float(self.skipped)}
 
     def _measure(self, real_BT: Tensor, generated_BT: Tensor) -> dict[str, float]:
-        with _asked(self.network):
+        with asked(self.network):
             real_B, generated_B = self.network(real_BT), self.network(generated_BT)
         found = {
             "auc": auc(real_B, generated_B),
@@ -287,47 +234,3 @@ class Discriminator(TrainableReward):
         super().restore(tensors, state)
         self.replayed.tokens_RT = tensors["replay"]
         self.skipped, self.running_auc = int(state["skipped"]), float(state["running_auc"])
-
-    # --- options --------------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        for option, value, known in (
-            ("loss", self.loss, get_args(Loss)),
-            ("reward", self.reward or "logit", get_args(Form)),
-        ):
-            if value not in known:
-                raise ValueError(f"{option} is {value!r}; expected one of {', '.join(known)}")
-        if self.reward in ("probability", "log_ratio") and not estimates_probability(self.loss):
-            raise ValueError(
-                f"the loss {self.loss!r} estimates no probability, so reward={self.reward!r} has no "
-                "meaning; take reward='logit' or 'rank', or the loss 'bce' or 'least_squares'"
-            )
-        if self.smoothing and self.loss not in LABELLED:
-            raise ValueError(
-                f"the loss {self.loss!r} has no labels to smooth; expected smoothing=0, or one of "
-                f"{', '.join(LABELLED)}"
-            )
-        for option, right, expected in (
-            ("learning_rate", self.learning_rate > 0, "more than 0"),
-            ("l2", self.l2 >= 0, "at least 0"),
-            ("smoothing", 0 <= self.smoothing < 1, "at least 0, less than 1"),
-            ("gradient_penalty", self.gradient_penalty > 0, "more than 0"),
-            ("noise", 0 <= self.noise <= 1, "a probability"),
-            ("noise_updates", self.noise_updates >= 1, "at least 1"),
-            ("replay", self.replay >= 0, "at least 0"),
-            ("gate", 0.5 < self.gate <= 1, "more than 0.5, at most 1"),
-        ):
-            if not right:
-                raise ValueError(f"{option} is {getattr(self, option)!r}; expected {expected}")
-
-
-@contextmanager
-def _asked(network: nn.Module) -> Iterator[None]:
-    """In eval mode and without gradients; the mode is put back."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        network.train(training)

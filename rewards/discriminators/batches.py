@@ -1,4 +1,4 @@
-"""What a discriminator learns from besides the batch it is given: old sequences, and noise on all."""
+"""What a discriminator learns from besides the batch as it comes: old sequences, and noise."""
 
 # Shapes: B sequences, T steps, R remembered sequences
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well a discriminator tells real from generated, and how far its probabilities can be believed.
+"""How well a discriminator tells real from generated, and how true its probabilities are.
 
 Pure functions of what it says of a batch of each kind. Of batches of the usual size (64 of each)
 they are rough: the AUC has a standard error of about 0.05, and the calibration error, a mean of
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def accuracy(real_R: Tensor, generated_G: Tensor, threshold: float) -> float:
-    """The share of sequences on their side of the threshold; what lies on it counts as generated."""
+    """The share on the right side of the threshold; what lies on it is taken for generated."""
     return float(torch.cat([real_R > threshold, generated_G <= threshold]).double().mean())
 
 

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..derived import Derived
-from .base import Discriminator, TokenNetwork
+from .base import Discriminator
+from .network import TokenNetwork
 
 if TYPE_CHECKING:
     from ...envs.vocabulary import Vocabulary

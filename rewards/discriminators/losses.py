@@ -2,8 +2,8 @@
 
 ``real_B`` and ``generated_B`` are outputs of the network without a sigmoid; the two batches may
 differ in size. Label smoothing is one-sided (Salimans et al., 2016, arXiv 1606.03498): the label of
-what is real falls from 1 to ``label``, that of what is generated stays 0, so that the optimum does
-not copy the generator where there is no data.
+what is real falls from 1 to ``label``, that of what is generated stays 0, so that the optimum,
+label * p / (p + q), does not copy the generator where there is no data.
 
 With p the density of real sequences and q that of generated ones, the optimum D is
   bce                   log(p / q)                  its sigmoid is p / (p + q)
@@ -82,8 +82,8 @@ def gradient_penalty(
 ) -> Tensor:
     """E[(|grad D(x)| - 1)^2] at x = share * real + (1 - share) * generated.
 
-    Gulrajani et al. (2017), arXiv 1704.00028, eq. 3. Between two tokens there is none, so the points
-    lie between embedded sequences, and the gradient is taken by the embedding, of a whole sequence.
+    Gulrajani et al. (2017), arXiv 1704.00028, eq. 3. Between two tokens there is none, so the
+    points lie between embedded sequences; the gradient is by the embedding of a whole sequence.
     """
     share_B11 = share_B[:, None, None]
     between_BTE = share_B11 * real_BTE + (1 - share_B11) * generated_BTE
@@ -109,7 +109,7 @@ _UNLABELLED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def adversarial_loss(
     loss: Loss, real_B: Tensor, generated_B: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """The loss of this name; ``smoothing`` is taken from the label of what is real, if it has one."""
+    """The loss of this name; ``smoothing`` is taken from the label of what is real, if any."""
     if loss in LABELLED:
         return LABELLED[loss](real_B, generated_B, 1 - smoothing)
     return _UNLABELLED[loss](real_B, generated_B)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from .base import Discriminator, TokenNetwork
+from .base import Discriminator
+from .network import TokenNetwork
 
 if TYPE_CHECKING:
     from ...envs.vocabulary import Vocabulary

@@ -1,4 +1,4 @@
-"""A Transformer discriminator: every token attends to all others, the mean of what they make is judged.
+"""A Transformer discriminator: every token attends to all, and the mean of the outcome is judged.
 
 The encoder of Vaswani et al. (2017, arXiv 1706.03762) with learnt positions, GELU and the norm
 before each part (Xiong et al., 2020, arXiv 2002.04745). Padding is masked: nothing attends to it,
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .base import Discriminator, TokenNetwork
+from .base import Discriminator
+from .network import TokenNetwork
 
 if TYPE_CHECKING:
     from ...envs.vocabulary import Vocabulary
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class TransformerDiscriminator(Discriminator):
-    """How real a sequence is, by a bidirectional Transformer; learnt from real and generated ones."""
+    """How real a sequence is, by a Transformer; learnt from real and generated ones."""
 
     width: int = 64
     """Of a token's embedding, and of what the layers hand on."""
