@@ -98,6 +98,10 @@ def _facts(task: Task, config: Mapping[str, Any], seconds: float) -> str:
         "seed": config["seed"],
         "tokengym": __version__,
     }
+    if task.source is not None:
+        entropy = task.source.entropy()
+        error = f" ± {entropy.se:.3f}" if entropy.se else ""
+        facts["entropy of the data"] = f"{entropy.value:.3f}{error} nats a sequence"
     rows = (f"<dt>{name}</dt><dd>{_safe(str(fact))}</dd>" for name, fact in facts.items())
     return f"<dl>{''.join(rows)}</dl>"
 
