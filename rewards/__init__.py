@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
-from .combining import Chebyshev, GeometricMean, Pareto, WeightedProduct
-from .discriminators import ConvDiscriminator
+from .combining import Chebyshev, GeometricMean, Mean, Pareto, WeightedProduct
+from .discriminators import ConvDiscriminator, RecurrentDiscriminator, TransformerDiscriminator
 from .function import FunctionObjective, objective
 from .memo import Memo, MemoError, SQLiteMemo
 from .objective import Objective, ObjectiveError
@@ -64,6 +64,7 @@ __all__ = [
     "Lipinski",
     "LogP",
     "MaxGaussian",
+    "Mean",
     "Memo",
     "MemoError",
     "MinGaussian",
@@ -76,6 +77,7 @@ __all__ = [
     "Product",
     "Progress",
     "Ramp",
+    "RecurrentDiscriminator",
     "RepetitionPenalty",
     "ReverseSigmoid",
     "Reward",
@@ -92,6 +94,7 @@ __all__ = [
     "SyntheticAccessibility",
     "TrainableReward",
     "Transform",
+    "TransformerDiscriminator",
     "UnknownRewardError",
     "Valid",
     "ValueMap",

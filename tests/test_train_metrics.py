@@ -148,7 +148,7 @@ def test_a_table_has_the_figures_of_all_rows_and_turns_where_it_is_too_wide() ->
     last: dict[str, float | None] = {"a": 0.75, "a_se": None, "nll_data": 1.5, "nll_data_se": 0.25}
     rows = {"data": first, "trained": last}
     assert figure_names(rows) == ["a", "b", "c", "nll_data"]
-    wide, narrow = printed(rows, 60).splitlines(), printed(rows, 40).splitlines()
+    wide, narrow = printed(rows, 70).splitlines(), printed(rows, 60).splitlines()
     assert wide[-3].split() == ["data", *["0.500±0.500"] * 3, "-"]
     assert wide[-2].split() == ["trained", "0.750", "-", "-", "1.500±0.250"]
     assert narrow[-5].split() == ["a", "0.500±0.500", "0.750"]

@@ -1,7 +1,7 @@
 """Training: runs, evaluation, reports, the command line."""
 
 from .config import PretrainConfig, TrainConfig
-from .evaluation import figures_of_samples, figures_of_texts
+from .evaluation import evaluate, figures_of_samples, figures_of_texts
 from .run_folder import RunError
 from .scores import RoundScores, ScoreLog, read_scores, weigh
 from .training import train
@@ -12,6 +12,7 @@ __all__ = [
     "RunError",
     "ScoreLog",
     "TrainConfig",
+    "evaluate",
     "figures_of_samples",
     "figures_of_texts",
     "read_scores",

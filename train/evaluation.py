@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..agents import SequenceAgent
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task, read_lines
@@ -67,6 +68,26 @@ def figures_of_scores(scores: Scores) -> Figures:
     return {name: mean_of(v_B[~v_B.isnan()].tolist()) for name, v_B in values.items()}
 
 
+def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0) -> Figures:
+    """The figures of sequences that an agent writes, novelty against its task's data.
+
+    Args:
+        agent: who writes, with an environment.
+        n: how many sequences.
+        seed: of these samples.
+
+    Raises:
+        ValueError: the agent was loaded without an environment.
+    """
+    if agent.task is None:
+        raise ValueError(f"{agent} cannot be evaluated; load it with env=, or call set_env first")
+    reference = agent.task.data.texts if agent.task.data else []
+    sequences = agent.sample(n, seed=seed)
+    figures = figures_of_samples(agent.task, sequences, reference, agent.policy)
+    return figures | figures_of_scores(agent.task.reward(sequences))
+
+
+_ENDLESS = 10_000  # columns of a screen that nothing is too wide for
 HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 
 
@@ -101,7 +122,8 @@ def print_figures(rows: Summary, console: Console) -> None:
         for label, row in rows.items()
     }
     table = _table([name.replace("_", "\n") for name in names], cells)
-    if console.measure(table).minimum > console.width:
+    room = console.options.update(max_width=_ENDLESS)
+    if console.measure(table, options=room).maximum > console.width:
         turned = [list(column) for column in zip(*cells.values(), strict=True)]
         table = _table(list(cells), dict(zip(names, turned, strict=True)))
     console.print(table)
