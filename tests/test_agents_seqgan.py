@@ -323,7 +323,10 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is nan; expected more than 0"),
         ({"prior_coefficient": -0.1}, "prior_coefficient is -0.1; expected at least 0"),
         ({"device": "foo"}, "device is 'foo'; expected 'auto'"),
-        ({"policy_kwargs": {"hiden": 3}}, "policy GRU has no option 'hiden'; did you mean hidden"),
+        (
+            {"policy_kwargs": {"hiddens": 3}},
+            "policy GRU has no option 'hiddens'; did you mean hidden",
+        ),
     ],
 )
 def test_options_that_cannot_be_are_named_at_once(options: dict[str, Any], message: str) -> None:

@@ -17,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "small.yaml").write_text(CONFIG)
-    (tmp_path / "latin.yaml").write_bytes(b"data: caf\xe9.txt\n")
+    (tmp_path / "latin.yaml").write_bytes(b"data: \xe9.txt\n")
     (tmp_path / "typo.yaml").write_text(CONFIG + "total_timestep: 3\n")
     (tmp_path / "env.yaml").write_text(CONFIG + "agent: {class_path: ORGAN, init_args: {env: 3}}")
     (tmp_path / "mine.txt").write_text("the sea\na boat\nthe boat\na sea\n" * 4)
@@ -43,7 +43,7 @@ TRAIN = ["train", "small.yaml", "--run", "a"]
         ([*TRAIN, "--pretrain.learning_rate", "-1"], "learning_rate is -1.0; expected more than 0"),
         ([*TRAIN, "--agent.device", "foo"], "device is 'foo'; expected 'auto'"),
         ([*TRAIN, "--agent.discriminator_steps", "-1"], "discriminator_steps is -1"),
-        ([*TRAIN, "--agent.policy_kwargs", "{hiden: 3}"], "did you mean hidden?"),
+        ([*TRAIN, "--agent.policy_kwargs", "{hiddens: 3}"], "did you mean hidden?"),
         ([*TRAIN, "--task_options", "{vocabulary: 3}"], "task_options {'vocabulary': 3}"),
         (["train", "latin.yaml"], "utf-8"),
         (["train", "typo.yaml"], "did you mean total_timesteps"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from tokengym.agents import ORGAN
 from tokengym.agents.checkpoint import load_checkpoint
 from tokengym.train.command_line import main
+from tokengym.train.stopping import StopRequest
 
 CONFIG = """
 task: tokengym/Text-v0
@@ -153,6 +155,18 @@ def test_any_error_leaves_a_whole_round(run: Run, monkeypatch: Any, when: str) -
     run("train", "small.yaml", "--run", "whole")
     for name in ("samples.csv", "scores.jsonl"):
         assert (Path("a") / name).read_bytes() == (Path("whole") / name).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_asks_to_stop_and_a_second_one_stops(number: int) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert not stop
+        os.kill(os.getpid(), number)
+        assert stop
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
 
 
 SAME = "warning: in every round all sequences were worth the same"

@@ -10,18 +10,16 @@ import contextlib
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
-from ..agents.base import Round
 from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import Objective, Scores
 from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
@@ -33,6 +31,7 @@ from .evaluation import (
     print_figures,
 )
 from .report import write_report
+from .rounds import Rounds
 from .run_folder import RunError, RunFolder
 from .samples import write_samples
 from .scores import ScoreLog
@@ -179,7 +178,7 @@ class _Run:
         left = self.config.total_timesteps - self.agent.num_timesteps
         if left <= 0:
             return
-        rounds = _Rounds(self._go_on)
+        rounds = Rounds(self._go_on)
         self.agent.learn(
             left,
             callback=[ScoreLog(self.folder.scores), rounds],
@@ -262,36 +261,6 @@ class _Run:
             f"{shlex.quote(str(self.folder.config))} --resume",
             soft_wrap=True,
         )
-
-
-class _Rounds(BaseCallback):
-    """Asks once a round whether to go on.
-
-    Attributes:
-        flat: whether there were rounds, and none in which one sequence was worth more than another.
-    """
-
-    def __init__(self, go_on: Callable[[], bool]) -> None:
-        super().__init__()
-        self._ask = go_on
-        self._round = -1
-        self._spreads: set[bool] = set()
-
-    @property
-    def flat(self) -> bool:
-        return self._spreads == {False}
-
-    def _on_rollout_end(self) -> None:
-        made: Round = self.locals["made"]
-        if "train/advantage_std" in made.metrics:
-            self._spreads.add(made.metrics["train/advantage_std"] != 0)
-
-    def _on_step(self) -> bool:
-        rounds = getattr(self.model, "rounds", 0)
-        if rounds == self._round:
-            return True
-        self._round = rounds
-        return self._ask()
 
 
 def split(task: Task) -> tuple[Sequences, Sequences | None]:
