@@ -1,4 +1,4 @@
-"""What a run sees of its rounds while it learns: whether to go on, and whether there is a signal."""
+"""What a run sees of its rounds: whether to go on, and whether any of them had a signal."""
 
 from __future__ import annotations
 
