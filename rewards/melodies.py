@@ -84,7 +84,7 @@ class MelodyObjective(Objective):
     """An objective of a melody of at least two notes, in [0, 1]; subclasses define ``value``."""
 
     range = (0.0, 1.0)
-    microseconds = 40.0  # of a folk tune of 50 notes; benchmarks/objectives.py measures all
+    microseconds = 25.0  # of a folk tune of 50 notes; benchmarks/objectives.py measures all
 
     @abstractmethod
     def value(self, melody: list[Event]) -> float:

@@ -81,8 +81,6 @@ class RhythmEntropy(MelodyObjective):
 class _MotifObjective(MelodyObjective):
     """An objective of motifs: ``length`` consecutive notes, whatever their pitch and tempo."""
 
-    microseconds = 100.0
-
     def __init__(self, length: int = 4, **options: Unpack[ObjectiveOptions]) -> None:
         super().__init__(**options)
         if not isinstance(length, int) or length < 2:
@@ -102,6 +100,7 @@ class MotifRepetition(_MotifObjective):
     """
 
     name = "motif_repetition"
+    microseconds = 60.0
 
     def value(self, melody: list[Event]) -> float:
         """The share of motifs that occurred before."""
@@ -123,6 +122,7 @@ class CorpusCloseness(_MotifObjective):
     """
 
     name = "corpus_closeness"
+    microseconds = 90.0
 
     def __init__(
         self, reference: Reference, length: int = 4, **options: Unpack[ObjectiveOptions]

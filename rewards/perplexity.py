@@ -33,7 +33,6 @@ class Perplexity(Reward):
     name = "perplexity"
     range = (1.0, float("inf"))
     credit: Credit = "rollouts"
-    microseconds = 100.0
 
     def __init__(self, policy: Policy) -> None:
         self.policy = deepcopy(policy).eval().requires_grad_(False)

@@ -31,7 +31,6 @@ class KnownWords(Objective):
 
     name = "known_words"
     range = (0.0, 1.0)
-    microseconds = 10.0
 
     def __init__(self, texts: Iterable[str], **options: Unpack[ObjectiveOptions]) -> None:
         super().__init__(**options)
@@ -78,7 +77,7 @@ class Length(Objective):
 
     name = "length"
     range = (0.0, float("inf"))
-    microseconds = 1.0
+    microseconds = 3.0
 
     def __init__(self, unit: Unit = "characters", **options: Unpack[ObjectiveOptions]) -> None:
         super().__init__(**options)

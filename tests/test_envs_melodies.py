@@ -9,7 +9,6 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-import tokengym
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokengym.envs import DataError, make_task, melodies

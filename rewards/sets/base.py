@@ -62,7 +62,7 @@ class SetObjective(Reward):
         """What the sequences of these forms are worth together; defined for none and one, too."""
 
     def pseudo_values(self, forms: list[str]) -> Sequence[float]:
-        """n v(S) - (n - 1) v(S without i) for each of them: here by n + 1 calls of ``value``."""
+        """N v(S) - (n - 1) v(S without i) for each of them: here by n + 1 calls of ``value``."""
         n, whole = len(forms), self.value(forms)
         return [n * whole - (n - 1) * self.value(forms[:i] + forms[i + 1 :]) for i in range(n)]
 

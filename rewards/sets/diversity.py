@@ -28,7 +28,7 @@ class InternalDiversity(SetObjective):
 
     With d_i the mean distance of molecule i to the n - 1 others, the marginal score is
     (2 (n - 1) d_i - n v(S)) / (n - 2), about 2 d_i - v(S), and its mean is v(S). Of more than 1,024
-    molecules both are estimated from column sums, to about 0.001.
+    molecules both come from column sums, with an error of 0.0004 in v(S) for drug-like ones.
 
     Args:
         credit_by: as for ``SetObjective``.
@@ -36,7 +36,7 @@ class InternalDiversity(SetObjective):
 
     name = "internal_diversity"
     range = (-1.0, 2.0)
-    microseconds = 200.0
+    microseconds = 300.0
     canonical = staticmethod(canonical_smiles)
 
     def __init__(self, credit_by: CreditBy = "marginal") -> None:

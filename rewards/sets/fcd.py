@@ -49,7 +49,7 @@ class FCD(SetObjective):
     """
 
     name = "fcd"
-    microseconds = 9_000.0
+    microseconds = 4_000.0
     canonical = staticmethod(canonical_smiles)
 
     def __init__(self, reference: Reference, credit_by: CreditBy = "marginal") -> None:

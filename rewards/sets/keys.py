@@ -27,7 +27,7 @@ class Uniqueness(SetObjective):
 
     name = "uniqueness"
     range = (0.0, 1.0)
-    microseconds = 1.0
+    microseconds = 2.0
 
     def value(self, forms: list[str]) -> float:
         """The share."""
@@ -65,7 +65,7 @@ class Novelty(_AgainstReference):
 
     name = "novelty"
     range = (0.0, 1.0)
-    microseconds = 1.0
+    microseconds = 2.0
 
     def value(self, forms: list[str]) -> float:
         """The share."""
@@ -91,7 +91,7 @@ class Coverage(_AgainstReference):
 
     name = "coverage"
     range = (0.0, float("inf"))
-    microseconds = 1.0  # by scaffold 300
+    microseconds = 2.0  # by scaffold 300
 
     def __init__(
         self, reference: Reference, by: By = "identical", credit_by: CreditBy = "marginal"
