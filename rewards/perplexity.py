@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Perplexity(Reward):
-    """exp(-(1/T) sum_t log p(y_t | y_<t)) of the T tokens of a text, the end token among them.
+    """How unlikely a text is under another policy: exp(-(1/T) sum_t log p(y_t | y_<t)).
 
-    From 1, what the policy is sure to write, upwards; A for a text that it finds as likely as
-    uniformly random tokens. Less is better, so bring it to [0, 1] with a transform:
-    ``ReverseSigmoid(Perplexity(policy), low=5, high=50)``. Text that repeats itself has a low
-    perplexity under most policies.
+    T is the number of its tokens, the end token among them. From 1, what the policy is sure to
+    write, upwards; A for a text that it finds as likely as uniformly random tokens. Less is better,
+    so bring it to [0, 1] with a transform: ``ReverseSigmoid(Perplexity(policy), low=5, high=50)``.
+    Text that repeats itself has a low perplexity under most policies.
 
     Args:
         policy: with the task's vocabulary. A copy of it is kept, in eval mode, so that what is done

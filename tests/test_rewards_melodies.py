@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -94,13 +95,14 @@ def test_options_change_the_value() -> None:
 
 
 def test_bad_options_say_what_is_expected(tmp_path: Path) -> None:
-    for make, message in [
+    bad: list[tuple[Callable[[], object], str]] = [
         (lambda: PitchRange(low=9, high=5), "low is 9 and high 5; expected 0 < low <= high"),
         (lambda: RhythmEntropy(bits=0), "bits is 0; expected more than 0"),
         (lambda: MotifRepetition(length=1), "length is 1; expected 2 notes or more"),
         (lambda: CorpusCloseness(["C4:1 D4:1"]), "no melody of 4 notes"),
         (lambda: CorpusCloseness([]), "is empty"),
-    ]:
+    ]
+    for make, message in bad:
         with pytest.raises(ValueError, match=message):
             make()
     path = tmp_path / "tunes.txt"

@@ -24,11 +24,12 @@ _MOST_PAIRED = 1024  # molecules whose pairs are all looked at
 
 
 class InternalDiversity(SetObjective):
-    """v(S) = 1 - (mean Tanimoto similarity of pairs); 0.0 for fewer than two molecules.
+    """How far molecules lie apart: v(S) = 1 - (mean Tanimoto similarity of pairs).
 
-    With d_i the mean distance of molecule i to the n - 1 others, the marginal score is
-    (2 (n - 1) d_i - n v(S)) / (n - 2), about 2 d_i - v(S), and its mean is v(S). Of more than 1,024
-    molecules both come from column sums, with an error of 0.0004 in v(S) for drug-like ones.
+    Fewer than two molecules are worth 0.0. With d_i the mean distance of molecule i to the n - 1
+    others, the marginal score is (2 (n - 1) d_i - n v(S)) / (n - 2), about 2 d_i - v(S), and its
+    mean is v(S). Of more than 1,024 molecules both come from column sums, with an error of 0.0004
+    in v(S) for drug-like ones.
 
     Args:
         credit_by: as for ``SetObjective``.

@@ -37,7 +37,7 @@ _CHUNK = 128  # molecules in one pass of ChemNet
 
 
 class FCD(SetObjective):
-    """v(S) = -FCD(S, reference); more is better, 0 for equal means and covariances.
+    """How far molecules are from a reference as a distribution: v(S) = -FCD, at most 0.
 
     Fewer than two molecules have no covariance; theirs counts as 0. A marginal score takes the
     eigenvalues of a matrix of min(n, 512) rows, n of them in all: 0.1 s for 64 molecules, minutes
