@@ -97,8 +97,10 @@ class AssembledAgent(BaseAlgorithm):
         self._predictions = 0
         self.stopped: str | None = None  # why learning ended before its last timestep, if it did
         self.task: Task | None = None
+        self.constraint: Constraint | None = None  # which tokens may come next, wherever it writes
         if self.env is not None:
             self.task = task_of(self.env)
+            self.constraint = self.task.constraint
         if _init_setup_model:
             self._setup_model()
 
@@ -158,7 +160,7 @@ class AssembledAgent(BaseAlgorithm):
                 f"the agent writes {self.policy.vocabulary} and the environment {task.vocabulary}; "
                 "make the environment with vocabulary=agent.policy.vocabulary"
             )
-        self.task = task
+        self.task, self.constraint = task, task.constraint
         self.max_length = task.max_length
         self._adopt_rewards()
 
@@ -170,11 +172,6 @@ class AssembledAgent(BaseAlgorithm):
         """The rewards that learn, by name."""
         named = self.task.reward.named() if self.task else {}
         return {name: each for name, each in named.items() if isinstance(each, TrainableReward)}
-
-    @property
-    def constraint(self) -> Constraint | None:
-        """Which tokens may come next, as the environment's task says; saved with neither."""
-        return None if self.task is None else self.task.constraint
 
     def _real_sequences(self, sequences: Sequences | list[str] | None) -> Sequences:
         if isinstance(sequences, list):

@@ -15,7 +15,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 
-from ..envs import Vocabulary
+from ..envs import Constraint, UnknownConstraintError, Vocabulary, make_constraint
+from ..envs.constraints import ConstraintSpec, constraint_from_json, constraint_to_json
 from ..rewards.state import flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import AssembledAgent, Pretraining
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -49,6 +50,7 @@ class StoredAgent(AssembledAgent):
             "policy": {"name": self.policy.name, "config": self.policy.config()},
             "vocabulary": self.policy.vocabulary.to_json(),
             "max_length": self.max_length,
+            "constraint": None if self.constraint is None else constraint_to_json(self.constraint),
             "seed": self.seed,
             "num_timesteps": self.num_timesteps,
             "rounds": self.rounds,
@@ -97,6 +99,8 @@ class StoredAgent(AssembledAgent):
         path: str | Path,
         env: GymEnv | str | None = None,
         device: torch.device | str = "auto",
+        *,
+        constraint: ConstraintSpec | None = None,
         **kwargs: Any,
     ) -> Self:
         """Read a checkpoint; no code from the file is run.
@@ -105,11 +109,20 @@ class StoredAgent(AssembledAgent):
             path: what ``save`` wrote.
             env: to learn on; without it the agent can only write.
             device: where to put it.
+            constraint: which tokens may come next, without an environment, which has its own; by
+                default what was saved.
             **kwargs: constructor keywords that differ from the saved ones.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or holds another kind of agent.
+            CheckpointError: the file is missing, damaged, or holds another kind of agent; or a
+                constraint of a user's own, of which it holds the name alone.
+            ValueError: both an environment and a constraint.
         """
+        if env is not None and constraint is not None:
+            raise ValueError(
+                f"both an environment and the constraint {constraint!r} were given; make the "
+                "environment with this constraint, and give that alone"
+            )
         path = checkpoint_path(path)
         tensors, state = load_checkpoint(path)
         try:
@@ -131,6 +144,11 @@ class StoredAgent(AssembledAgent):
                 _init_setup_model=False,
             )
             agent._setup_loaded(tensors, state)
+            if constraint is None and agent.task is None and state["constraint"] is not None:
+                constraint = _saved_constraint(path, state["constraint"])
+            if constraint is not None:
+                made = make_constraint(constraint)
+                agent.constraint = made.bound(agent.policy.vocabulary, agent.max_length)
         except CheckpointError:
             raise
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -191,6 +209,16 @@ class StoredAgent(AssembledAgent):
             self.ep_info_buffer.extend(episodes)
             self._loaded_episodes = None
         return result
+
+
+def _saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:
+    try:
+        return constraint_from_json(value)
+    except UnknownConstraintError as error:
+        raise CheckpointError(
+            f"{path} was written under a constraint of which it holds the name alone: {error}; "
+            "give it again, load(path, constraint=...), or an environment that has it"
+        ) from error
 
 
 def checkpoint_path(path: str | Path) -> Path:

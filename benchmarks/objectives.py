@@ -3,9 +3,10 @@
 ``python -m benchmarks.objectives`` scores batches of 64 with every named component that is no
 molecule objective (``benchmarks/molecules.py`` has those), made anew with an empty memo: folk
 tunes with what is of melodies, lines of text with what is of texts, drug-like molecules with what
-is of sets of them, as if their canonical forms were not known. CPU time of one core in microseconds a sequence: the
-median of the repeats, beside what the class says (``Reward.microseconds``) and ``tokengym rewards``
-shows. What needs a model (perplexity, a classifier) costs what that model costs and is left out.
+is of sets of them, as if their canonical forms were not known. CPU time of one core in microseconds
+a sequence: the median of the repeats, beside what the class says (``Reward.microseconds``) and
+``tokengym rewards`` shows. What needs a model (perplexity, a classifier) costs what that model
+costs and is left out.
 
 Exits 1 when a class is off by more than a factor of 5: most are single microseconds.
 """

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
 from .base import Reward
+from .expressions import UnknownTargetError, load_target, parse_expression
 from .function import BatchFunction, FunctionObjective
 
 _TARGETS = {
@@ -36,10 +35,13 @@ _TARGETS = {
     "deco_hop": "tokengym.rewards.molecules.pmo:DecoHop",
     "diversity_memory": "tokengym.rewards.diversity_memory:DiversityMemory",
     "double_sigmoid": "tokengym.rewards.transforms:DoubleSigmoid",
+    "external_program": "tokengym.rewards.workers:ExternalProgram",
     "fcd": "tokengym.rewards.sets.fcd:FCD",
     "fexofenadine_mpo": "tokengym.rewards.molecules.pmo:FexofenadineMPO",
+    "file_program": "tokengym.rewards.workers:FileProgram",
     "gaussian": "tokengym.rewards.transforms:Gaussian",
     "geometric_mean": "tokengym.rewards.combining:GeometricMean",
+    "http": "tokengym.rewards.workers:HTTPObjective",
     "internal_diversity": "tokengym.rewards.sets.diversity:InternalDiversity",
     "isomers_c7h8n2o2": "tokengym.rewards.molecules.pmo:IsomersC7H8N2O2",
     "isomers_c9h10n2o2pf2cl": "tokengym.rewards.molecules.pmo:IsomersC9H10N2O2PF2Cl",
@@ -104,7 +106,6 @@ RewardSpec = Reward | str | BatchFunction
 # From a name, the rewards in its brackets and its options, to a reward.
 Lookup = Callable[[str, Sequence[object], dict[str, object]], Reward]
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _GROUP = "tokengym.objectives"
 
 
@@ -136,6 +137,7 @@ def make_reward(spec: RewardSpec) -> Reward:
 
     Raises:
         UnknownRewardError: no such name.
+        UnknownTargetError: no such module, or it has no such attribute.
         ValueError: an expression that is none.
         TypeError: something else.
     """
@@ -160,12 +162,6 @@ def parse_reward(text: str, lookup: Lookup) -> Reward:
     Raises:
         ValueError: it is no such expression.
     """
-    references: dict[str, str] = {}
-
-    def stand_in(match: re.Match[str]) -> str:
-        name = f"_reference_{len(references)}"
-        references[name] = match.group()
-        return name
 
     def build(node: ast.expr) -> float | Reward:
         match node:
@@ -174,7 +170,7 @@ def parse_reward(text: str, lookup: Lookup) -> Reward:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return lookup(references.get(name, name), [], {})
+                return lookup(name, [], {})
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 rewards = [build(argument) for argument in arguments]
                 if not all(isinstance(reward, Reward) for reward in rewards):
@@ -183,7 +179,7 @@ def parse_reward(text: str, lookup: Lookup) -> Reward:
                         "options by name, as in 'sigmoid(qed, low=0.2, high=0.8)'"
                     )
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return lookup(references.get(name, name), rewards, options)
+                return lookup(name, rewards, options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -193,13 +189,12 @@ def parse_reward(text: str, lookup: Lookup) -> Reward:
         raise ValueError(f"{ast.unparse(node)!r} is no reward")
 
     try:
-        tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval")
-        reward = build(tree.body)
+        reward = build(parse_expression(text))
         if not isinstance(reward, Reward):
             raise ValueError(f"{text!r} is a number")
-    except UnknownRewardError:
+    except (UnknownRewardError, UnknownTargetError):
         raise
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
             "'module:attribute', or an expression such as '0.5 * conv_discriminator + "
@@ -232,28 +227,3 @@ def named_reward(name: str, rewards: Sequence[object], options: dict[str, object
     if rewards or options:
         raise ValueError(f"reward {name!r} is no class and takes nothing in brackets")
     return make_reward(found)  # type: ignore[arg-type]
-
-
-def load_target(target: str) -> object:
-    """Import ``"module:attribute"``.
-
-    Raises:
-        UnknownRewardError: there is no such module or attribute.
-    """
-    module_name, _, attribute = target.partition(":")
-    try:
-        found: object = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # the module is there, what it imports is not
-        raise UnknownRewardError(
-            f"no module {module_name!r} for the reward {target!r}; is it spelt right, and in the "
-            "current folder or installed?"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UnknownRewardError(f"{module_name} has no {part!r}, wanted for {target!r}{hint}")
-        found = getattr(found, part)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
-from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward
+from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
+from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward, Scores
 
 TARGET = "abca"
 
@@ -302,3 +303,34 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
         steps = [env.step(token) for token in tokens]
         assert steps[-1][2]
         assert steps[-1][1] == pytest.approx(value, abs=1e-6)
+
+
+def test_overlap_changes_no_bit() -> None:
+    agents = [make(overlap=overlap).learn(200) for overlap in (False, True)]
+    assert torch.equal(weights(agents[0]), weights(agents[1]))
+
+
+def test_overlap_scores_while_completions_are_made() -> None:
+    completing = threading.Event()
+
+    class Announcing(ConvDiscriminator):
+        def __call__(self, sequences: Sequences) -> Scores:
+            completing.set()
+            return super().__call__(sequences)
+
+    def waiting(texts: list[str]) -> list[float]:
+        assert completing.wait(timeout=30), "no completion was scored meanwhile"
+        return likeness(texts)
+
+    reward = 0.5 * Announcing(4, (1, 2), (4, 4)) + 0.5 * FunctionObjective(waiting)
+    agent = make(reward=reward, overlap=True, discriminator_steps=0)
+    completing.clear()
+    agent.learn(10)
+    assert agent.rounds == 1
+
+
+def test_overlap_refuses_what_two_threads_would_score_with() -> None:
+    shared = discriminator()
+    reward = 0.5 * shared + 0.5 * shared * FunctionObjective(likeness)
+    with pytest.raises(ValueError, match="conv_discriminator scores both"):
+        make(reward=reward, overlap=True).learn(10)

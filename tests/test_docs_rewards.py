@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from tokengym.rewards import Reward, Transform, make_reward, reward_targets
-from tokengym.rewards.registry import load_target
+from tokengym.rewards.expressions import load_target
 
 from .conftest import given
 

@@ -105,6 +105,37 @@ def test_options_override_the_file(folder: Path) -> None:
     assert "reward: qed" in config
 
 
+@pytest.mark.slow
+def test_a_constraint_holds_in_training_and_after_it(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import torch\nimport tokengym\n\nclass NoOxygen(tokengym.Constraint):\n"
+        "    def mask(self, tokens_BT, lengths_B):\n"
+        "        ids = torch.arange(self.vocabulary.num_actions)\n"
+        "        oxygen = self.vocabulary.tokens.index('O')\n"
+        "        return (ids != oxygen).expand(len(tokens_BT), -1)\n"
+    )
+    few = ["--total_timesteps", "50", "--pretrain.epochs", "1", "--reward", "qed"]
+    run(folder, "train", "small.yaml", *few, "--run", "a", "--constraint", "smiles_syntax")
+    assert "constraint: smiles_syntax" in (folder / "a/config.yaml").read_text()
+    atoms = "CNOlc"
+    for text in run(folder, "sample", "a", "-n", "60").splitlines():
+        assert text[0] in atoms
+        assert text.count("(") == text.count(")")
+    both = "smiles_syntax & forbidden_tokens(['O'])"
+    assert "O" not in run(folder, "sample", "a", "-n", "60", "--constraint", both)
+    own = "minimum_length(2) & mine:NoOxygen"
+    run(folder, "train", "small.yaml", *few, "--run", "b", "--constraint", own)
+    with open(folder / "b/samples.csv", newline="") as file:
+        texts = [row["smiles"] for row in csv.DictReader(file)]
+    assert texts
+    assert not any("O" in text for text in texts)
+    assert "give it again" in run(folder, "sample", "b", code=2)
+    assert "O" not in run(folder, "sample", "b", "--constraint", own)
+    figures = json.loads(run(folder, "evaluate", "b", "-n", "60", "--seed", "0", "--json"))
+    summary = json.loads((folder / "b/summary.json").read_text())
+    assert figures["validity"] == summary["trained"]["validity"]
+
+
 def test_ctrl_c_saves_and_resume_ends_as_if_never_stopped(folder: Path) -> None:
     run(folder, "train", "small.yaml", "--run", "whole", "--total_timesteps", "3000")
     process = subprocess.Popen(
@@ -185,7 +216,9 @@ def test_a_run_that_cannot_be_scored_stops_and_says_why(folder: Path) -> None:
 
 
 def test_lists_and_help(folder: Path) -> None:
-    assert "tokengym/Oracle-v0" in run(folder, "tasks")
+    tasks = run(folder, "tasks")
+    assert "tokengym/Oracle-v0" in tasks
+    assert "no_repetition(n)" in tasks
     listed = run(folder, "rewards")
     assert re.search(r"synthetic_accessibility .*0 \.\. 1 .* 400 ", listed)  # its range, its cost
     assert "Needs target=" in " ".join(re.findall(r"\w+=?", listed))
@@ -213,6 +246,7 @@ def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> N
         (["train", "none.yaml"], "none.yaml"),
         (["train", "small.yaml", "--data", "none.smi"], "there is no file none.smi"),
         (["train", "small.yaml", "--reward", "qde"], "did you mean qed"),
+        (["train", "small.yaml", "--constraint", "smiles_sintax"], "did you mean smiles_syntax"),
         (["train", "small.yaml", "--task", "tokengym/Molecule-v0"], "did you mean tokengym/Mol"),
         (["train", "small.yaml", "--agent.batch_sise", "3"], "did you mean batch_size"),
         (["train", "small.yaml", "--taks", "x"], "did you mean --task"),

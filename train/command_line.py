@@ -26,9 +26,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
-from ..envs import DataError, make_task, registered_tasks, task_factory
+from ..envs import DataError, make_task, options_of, registered_tasks, task_factory
+from ..envs.constraints import CONSTRAINTS
 from ..rewards import ObjectiveError, Reward, UnknownRewardError, make_reward, reward_targets
-from ..rewards.registry import load_target
+from ..rewards.expressions import load_target
 from .evaluation import (
     figures_as_json,
     figures_of_samples,
@@ -151,6 +152,9 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("--seed", type=int, default=0, help="one seed, one result")
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+    p.add_argument(
+        "--constraint", type=str, help="which tokens may come next; the run's by default"
+    )
 
     p = add("evaluate", _evaluate, "figures of a run or of a file of samples")
     p.add_argument("target", type=Path, help="the folder of a run, or a file of samples")
@@ -198,7 +202,7 @@ def _train(options: Namespace, console: Console) -> bool:
 
 def _sample(options: Namespace, console: Console) -> None:
     """Write sequences with the agent of a run, one a row of a CSV."""
-    agent = load_agent(_checkpoint_of(options.run))
+    agent = load_agent(_checkpoint_of(options.run), constraint=options.constraint)
     sequences = agent.sample(
         options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
     )
@@ -226,14 +230,14 @@ def _evaluate(options: Namespace, console: Console) -> None:
         if not target.exists():
             raise RunError(f"there is no run and no file {target}; is the path right?")
         config = _config_of(target)
-        agent = load_agent(_checkpoint_of(target))
         task = make_task(config["task"], **task_options(config))
+        agent = load_agent(_checkpoint_of(target), constraint=task.constraint)
         known = reference if reference is not None else task.data.texts if task.data else []
         sequences = agent.sample(options.number, seed=options.seed)
         figures = figures_of_samples(task, sequences, known, agent.policy)
     row = figures_as_json(figures)
     if options.json:
-        print(json.dumps(row, indent=2))
+        print(json.dumps(row, indent=2, allow_nan=False))
     else:
         print_figures({target.name: row}, console)
 
@@ -274,14 +278,26 @@ def _weigh(options: Namespace, console: Console) -> None:
 
 
 def _tasks(options: Namespace, console: Console) -> None:
-    """List the registered tasks, with the options that each takes and their defaults."""
+    """List the registered tasks with their options, and the constraints that each can be given."""
     table = Table("task", "what is written", "options")
     for id in registered_tasks():
         factory = task_factory(id)
         summary = (factory.__doc__ or "").strip().splitlines()[0]
-        taken = "\n".join(f"{k}={v!r}" for k, v in (factory.__kwdefaults__ or {}).items())
+        taken = "\n".join(f"{k}={v!r}" for k, v in options_of(factory).items())
         table.add_row(id, summary.partition(": ")[2] or summary, taken)
     console.print(table)
+    table = Table("constraint", "what it asks")
+    for name, kind in CONSTRAINTS.items():
+        parameters = inspect.signature(kind).parameters.values()
+        taken = ", ".join(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        what = (kind.__doc__ or "").strip().splitlines()[0]
+        table.add_row(f"{name}({taken})" if taken else name, what)
+    console.print(table)
+    console.print(
+        "Combine them: 'minimum_length(8) & no_repetition(3)'. One of your own is "
+        "'module:attribute'.",
+        highlight=False,
+    )
 
 
 def _rewards(options: Namespace, console: Console) -> None:

@@ -79,7 +79,8 @@ class RunFolder:
     def write_summary(self, rows: Mapping[str, Any], stopped: str | None = None) -> None:
         """Replace the summary: rows of figures, and why the run stopped early, if it did."""
         summary = {**rows, "stopped": stopped} if stopped else rows
-        write_atomically(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_atomically(self.summary, (text + "\n").encode())
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

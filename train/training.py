@@ -60,6 +60,8 @@ class TrainConfig:
     """The real sequences: a built-in set's name or a file; the task's own by default."""
     reward: str | None = None
     """A name, 'module:attribute', or an expression of these; `tokengym rewards` lists the names."""
+    constraint: str | None = None
+    """Which tokens may come next: a name or an expression; `tokengym tasks` lists the names."""
     task_options: dict[str, Any] = field(default_factory=dict)
     """More options of the task, such as max_length."""
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -138,7 +140,7 @@ def make_env(config: TrainConfig, skip_invalid: bool) -> gym.Env[Any, Any]:
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The task's options in a configuration."""
     options = dict(config.get("task_options") or {})
-    for name in ("data", "reward", "skip_invalid"):
+    for name in ("data", "reward", "constraint", "skip_invalid"):
         if config.get(name):
             options[name] = config[name]
     return options
