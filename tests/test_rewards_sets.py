@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ import pytest
 import torch
 from tokengym import make_reward, make_task
 from tokengym.envs import Task, Vocabulary
-from tokengym.rewards import DiversityMemory, Reward, SetObjective, reward_targets
-from tokengym.rewards.registry import load_target
+from tokengym.rewards import DiversityMemory, ObjectiveError, Reward, SetObjective, reward_targets
+from tokengym.rewards.expressions import load_target
 from tokengym.rewards.sets import Coverage, Novelty, Uniqueness
 
 from .conftest import encoded
@@ -60,6 +61,22 @@ def test_credit_by_hand() -> None:
     assert values(DistinctLetters(), ["ab"]) == [2.0]
     with pytest.raises(ValueError, match="credit_by is 'mine'; expected 'marginal' or 'shared'"):
         MeanLength("mine")  # type: ignore[arg-type]
+
+
+def test_a_set_without_a_finite_score_for_each_names_the_objective() -> None:
+    class Short(MeanLength):
+        def pseudo_values(self, forms: list[str]) -> Sequence[float]:
+            return [1.0]
+
+    class Endless(MeanLength):
+        def value(self, forms: list[str]) -> float:
+            return math.inf
+
+    for reward in (Short(), Endless(), Endless("shared")):
+        with pytest.raises(ObjectiveError, match="'mean_length' has the scores .* for a set of 2"):
+            values(reward, ["a", "b"])
+    nothing = encoded(["a"])[:0]
+    assert Endless()(nothing).values_B.shape == (0,)
 
 
 @pytest.mark.parametrize("credit_by", ["marginal", "shared"])

@@ -22,6 +22,7 @@ and where single episodes end one at a time (a TokenEnv), a set holds that one s
 # Shapes: B sequences
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from ..base import Reward, Scores
+from ..objective import ObjectiveError
 
 if TYPE_CHECKING:
     from ...envs.sequences import Sequences
@@ -67,12 +69,21 @@ class SetObjective(Reward):
         return [n * whole - (n - 1) * self.value(forms[:i] + forms[i + 1 :]) for i in range(n)]
 
     def __call__(self, sequences: Sequences) -> Scores:
-        """Score B sequences as one set."""
+        """Score B sequences as one set.
+
+        Raises:
+            ObjectiveError: there is not one finite score for each.
+        """
         found = list(map(self.form, sequences.texts))
         places = [place for place, form in enumerate(found) if form is not None]
         forms = [form for form in found if form is not None]
         shared = self.credit_by == "shared"
         scores = [self.value(forms)] * len(forms) if shared else self.pseudo_values(forms)
+        if len(scores) != len(forms) or not all(map(math.isfinite, scores)):
+            raise ObjectiveError(
+                f"objective {self.name!r} has the scores {list(scores)[:8]} for a set of "
+                f"{len(forms)}, which begins with {forms[:1]}; expected a finite number for each"
+            )
         values_B = torch.zeros(len(found), device=sequences.tokens_BT.device)
         values_B[places] = values_B.new_tensor(scores)
         return Scores.of(self.name, values_B)
