@@ -73,7 +73,7 @@ def test_a_set_without_a_finite_score_for_each_names_the_objective() -> None:
             return math.inf
 
     for reward in (Short(), Endless(), Endless("shared")):
-        with pytest.raises(ObjectiveError, match="'mean_length' has the scores .* for a set of 2"):
+        with pytest.raises(ObjectiveError, match=r"'mean_length' has the scores .* for a set of 2"):
             values(reward, ["a", "b"])
     nothing = encoded(["a"])[:0]
     assert Endless()(nothing).values_B.shape == (0,)
