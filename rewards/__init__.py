@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
-from .combining import Chebyshev, GeometricMean, Pareto, WeightedProduct
-from .discriminators import ConvDiscriminator
+from .combining import Chebyshev, GeometricMean, Mean, Pareto, WeightedProduct
+from .discriminators import ConvDiscriminator, RecurrentDiscriminator, TransformerDiscriminator
 from .diversity_memory import DiversityMemory
 from .function import FunctionObjective, objective
 from .memo import Memo, MemoError, SQLiteMemo
@@ -67,6 +67,7 @@ __all__ = [
     "Lipinski",
     "LogP",
     "MaxGaussian",
+    "Mean",
     "Memo",
     "MemoError",
     "MinGaussian",
@@ -79,6 +80,7 @@ __all__ = [
     "Product",
     "Progress",
     "Ramp",
+    "RecurrentDiscriminator",
     "RepetitionPenalty",
     "ReverseSigmoid",
     "Reward",
@@ -96,6 +98,7 @@ __all__ = [
     "SyntheticAccessibility",
     "TrainableReward",
     "Transform",
+    "TransformerDiscriminator",
     "UnknownRewardError",
     "Valid",
     "ValueMap",

@@ -215,17 +215,6 @@ def test_the_cache_gives_what_the_files_give_and_is_fast(
     assert melodies._cached_collection.__wrapped__("ryan") == cold
 
 
-def test_a_piano_roll_shows_each_note_where_it_sounds() -> None:
-    roll = melodies.draw_melody("C4:1 r:1 E4:1")
-    blue = (roll == (31, 78, 121)).all(axis=2)
-    assert roll.shape == (9 * 4, 3 * 64, 3)
-    assert blue[6 * 4 : 7 * 4, :63].all()
-    assert blue[2 * 4 : 3 * 4, 128:191].all()
-    assert blue.sum() == 2 * 4 * 63
-    for text in ("", "r:1", "no melody"):
-        assert melodies.draw_melody(text).shape == (64, 64, 3)
-
-
 def test_the_environment_writes_a_melody() -> None:
     with gym.make("tokengym/Melodies-v0", data="ryan", render_mode="rgb_array") as env:
         env.reset(seed=0, options={"prompt": "D5:1/8 A5:1/8"})

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from tokengym import Task, TokenEnv, TokenVecEnv, TokenVectorEnv
 from tokengym.envs import DataError, UnknownTokenError, Vocabulary, make_task, read_lines
 from tokengym.envs.abc_notation import read_abc
-from tokengym.envs.melodies import draw_melody, load_melodies
+from tokengym.envs.drawing import HEIGHT, WIDTH, draw_melody
+from tokengym.envs.melodies import load_melodies
 from tokengym.rewards.melodies import parse_event, pitches_of, read_melody
 
 pytest.importorskip("music21")
@@ -114,7 +115,7 @@ def test_texts_at_the_reader_of_abc(text: str) -> None:
 def test_texts_at_the_readers_of_events(text: str) -> None:
     if None not in map(parse_event, text.split()):
         assert len(pitches_of(read_melody(text))) == sum(w[0] != "r" for w in text.split())
-    assert draw_melody(text).shape[2] == 3
+    assert draw_melody(text).shape == (HEIGHT, WIDTH, 3)
 
 
 @cases(400)
