@@ -10,12 +10,14 @@ from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
 from .combining import Chebyshev, GeometricMean, Mean, Pareto, WeightedProduct
 from .discriminators import ConvDiscriminator, RecurrentDiscriminator, TransformerDiscriminator
+from .diversity_memory import DiversityMemory
 from .function import FunctionObjective, objective
 from .memo import Memo, MemoError, SQLiteMemo
 from .objective import Objective, ObjectiveError
 from .registry import RewardSpec, UnknownRewardError, make_reward, register_reward, reward_targets
 from .repetition import RepetitionPenalty
 from .schedules import Alternate, Curriculum, Ramp
+from .sets import SetObjective
 from .transforms import (
     Clip,
     DoubleSigmoid,
@@ -56,6 +58,7 @@ __all__ = [
     "Clip",
     "ConvDiscriminator",
     "Curriculum",
+    "DiversityMemory",
     "DoubleSigmoid",
     "FunctionObjective",
     "Gaussian",
@@ -86,6 +89,7 @@ __all__ = [
     "SQLiteMemo",
     "Scaffold",
     "Scores",
+    "SetObjective",
     "Sigmoid",
     "Similarity",
     "Step",

@@ -43,7 +43,7 @@ def test_numbers_of_every_kind_are_scores(value: object) -> None:
     assert returning(value).score_texts(["a", "good"]) == [1.0, 0.5]
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda v: f"{type(v).__name__} {v!r}"[:40])
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda v: f"{type(v).__name__} {v!r}"[:16])
 def test_what_is_no_number_is_named_with_its_sequence(value: object) -> None:
     kind = type(value).__name__
     with pytest.raises(ObjectiveError) as caught:
