@@ -63,9 +63,12 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._tokens_BT = np.full((num_envs, task.max_length), self._pad, np.int64)
         self._lengths_B = np.zeros(num_envs, np.int64)
         self._ended_B = np.zeros(num_envs, bool)
+        self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._begun = False
         self._masks = None if task.constraint is None else RowMasks(task.constraint, num_envs)
         self._rows_B = np.arange(num_envs)
+        self._free_BA = np.ones((num_envs, task.vocabulary.num_actions), np.int8)
+        self._all_B = np.ones(num_envs, bool)
 
     def reset(
         self,
@@ -110,37 +113,26 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: an action is no token, or one that the constraint forbids where its
                 ``on_forbidden`` is ``"raise"``.
         """
-        if not self._begun:
-            raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
+        self._check_begun()
         tokens_B = self._checked(actions)
-        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
-        writing_B = ~self._ended_B
-        waiting = not same_step and bool(self._ended_B.any())
-        if waiting and self.autoreset_mode is AutoresetMode.DISABLED:
-            raise gym.error.ResetNeeded(
-                f"environments {np.flatnonzero(self._ended_B).tolist()} have ended; call "
-                "reset(options={'reset_mask': mask}) first"
-            )
-        forbidden_B, refusals = self._refused(tokens_B, writing_B)
-        if waiting:  # NEXT_STEP: this step only begins them anew
-            self._restart(self._ended_B.copy())
-            tokens_B[~writing_B] = self._pad
+        forbidden_B, refusals = self._refused(tokens_B)
+        began_B = self._ended_B.copy()  # in NEXT_STEP: this step does no more for these rows
+        if not self._same_step and began_B.any():
+            tokens_B[began_B] = self._pad
+            self._restart(began_B)
         self._tokens_BT[self._rows_B, self._lengths_B] = tokens_B
-        self._lengths_B += writing_B
+        self._lengths_B += ~began_B
         ended_B = self._lengths_B == self.task.max_length
         if (eos := self.task.vocabulary.eos) is not None:
             ended_B |= tokens_B == eos
         if self._masks is not None:
             self._masks.advance(tokens_B, forbidden_B | ended_B)
-        rewards_B, infos = np.zeros(self.num_envs), dict[str, Any]()
-        if len(rows_E := np.flatnonzero(ended_B)):
-            infos = self._finish(rows_E, ended_B, rewards_B, refusals)
+        rewards_B, truncated_B = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        infos = self._finish(ended_B, rewards_B, refusals) if ended_B.any() else {}
         if self._masks is not None:
             self._masks.refresh()
         if refusals:
-            shown_B = forbidden_B & ~ended_B if same_step else forbidden_B
-            self._put_refusals(infos, refusals, shown_B)
-        truncated_B = np.zeros(self.num_envs, bool)
+            infos |= self._refusal_infos(refusals, ~ended_B if self._same_step else self._all_B)
         return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos | self._mask_info()
 
     @property
@@ -154,6 +146,15 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         masks = self._masks
         return lambda: masks.mask_BA.copy()
 
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended_B.any():
+            raise gym.error.ResetNeeded(
+                f"environments {np.flatnonzero(self._ended_B).tolist()} have ended; call "
+                "reset(options={'reset_mask': mask}) first"
+            )
+
     def _checked(self, actions: np.ndarray) -> np.ndarray:
         tokens_B = np.asarray(actions)
         A = self.task.vocabulary.num_actions
@@ -163,11 +164,10 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"({self.num_envs},) integers"
             )
         tokens_B = tokens_B.astype(np.int64)
-        wrong_B = tokens_B.view(np.uint64) >= A  # negative ones are large then
-        if wrong_B.any():
-            raise ValueError(
-                f"action {tokens_B[wrong_B][0]} is outside the {A} actions (0..{A - 1})"
-            )
+        unsigned_B = tokens_B.view(np.uint64)  # negative ones are large
+        if unsigned_B.max() >= A:
+            wrong = tokens_B[unsigned_B >= A][0]
+            raise ValueError(f"action {wrong} is outside the {A} actions (0..{A - 1})")
         return tokens_B
 
     def _encode_prompts(
@@ -179,36 +179,29 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         encoded = {p: self.task.encode_prompt(p) for p in texts.values() if p is not None}
         return {row: encoded[text] for row, text in texts.items() if text is not None}
 
-    def _refused(
-        self, tokens_B: np.ndarray, writing_B: np.ndarray
-    ) -> tuple[np.ndarray, dict[int, str]]:
+    def _refused(self, tokens_B: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         """Where a forbidden token is about to be written, and what is said of it, by row."""
         if self._masks is None:
             return np.zeros(self.num_envs, bool), {}
-        forbidden_B = self._masks.forbids(tokens_B) & writing_B
+        forbidden_B = self._masks.forbids(tokens_B)
         if not forbidden_B.any():
             return forbidden_B, {}
         refusals = {
             row: self._masks.refusal(int(tokens_B[row]), int(self._lengths_B[row]) + 1)
             for row in np.flatnonzero(forbidden_B).tolist()
         }
-        if refusals and self._masks.constraint.on_forbidden == "raise":
+        if self._masks.constraint.on_forbidden == "raise":
             row, refusal = next(iter(refusals.items()))
             raise ValueError(
                 f"environment {row}: {refusal}; choose among those where info['action_mask'] is 1"
             )
         return forbidden_B, refusals
 
-    def _put_refusals(self, infos: Infos, refusals: dict[int, str], rows_B: np.ndarray) -> None:
-        if rows_B.any():
-            texts = [refusals[row] for row in np.flatnonzero(rows_B).tolist()]
-            self._put(infos, "forbidden", np.array(texts, object), rows_B)
-
     def _mask_info(self) -> Infos:
         if self._masks is None:
             return {}
         mask_BA = self._masks.mask_BA.view(np.int8).copy()
-        return {"action_mask": mask_BA, "_action_mask": np.ones(self.num_envs, bool)}
+        return {"action_mask": mask_BA, "_action_mask": self._all_B.copy()}
 
     def _restart(self, mask_B: np.ndarray) -> None:
         self._tokens_BT[mask_B] = self._pad
@@ -218,52 +211,51 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._masks.restart(mask_B)
 
     def _finish(
-        self,
-        rows_E: np.ndarray,
-        ended_B: np.ndarray,
-        rewards_B: np.ndarray,
-        refusals: dict[int, str],
+        self, ended_B: np.ndarray, rewards_B: np.ndarray, refusals: dict[int, str]
     ) -> Infos:
         """Score the rows that ended; fills ``rewards_B`` and gives the infos."""
+        (rows_E,) = ended_B.nonzero()
         tokens_ET = self._tokens_BT[rows_E]
         sequences, scores = self.task.score(tokens_ET, self._lengths_B[rows_E])
         ok_E = scores.ok_B.numpy()
-        rewards_B[rows_E] = np.where(ok_E, scores.values_B.numpy(), 0.0)  # NaN where not ok
-        info: Infos = {}
-        self._put(info, "text", np.array(sequences.texts, object), ended_B)
-        self._put(info, "tokens", tokens_ET, ended_B)
-        parts: Infos = {}
-        for name, part_E in scores.parts.items():
-            self._put(parts, name, part_E.numpy().astype(float), ended_B)
-        info["reward_parts"], info["_reward_parts"] = parts, ended_B.copy()
-        self._put(info, "reward_failed", ~ok_E, ended_B)
-        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+        rewards_B[rows_E[ok_E]] = scores.values_B.numpy()[ok_E]
+        parts = {name: part_E.numpy().astype(float) for name, part_E in scores.parts.items()}
+        parts_B = {name: self._spread(part_E, rows_E) for name, part_E in parts.items()}
+        mask_B = ended_B.copy()
+        info: Infos = {
+            "text": self._spread(np.array(sequences.texts, object), rows_E),
+            "tokens": self._spread(tokens_ET, rows_E),
+            "reward_parts": _marked(parts_B, mask_B),
+            "reward_failed": self._spread(~ok_E, rows_E),
+        }
+        if not self._same_step:
             self._ended_B |= ended_B
-            return info
-        if self._masks is not None:
-            free_BA = np.zeros(self._masks.mask_BA.shape, np.int8)
-            free_BA[rows_E] = 1  # after the end
-            info["action_mask"], info["_action_mask"] = free_BA, ended_B.copy()
-            if refusals:
-                forbidden_B = np.isin(self._rows_B, list(refusals)) & ended_B
-                self._put_refusals(info, refusals, forbidden_B)
+            return _marked(info, mask_B)
+        if self._masks is not None:  # anything is allowed after the end
+            info["action_mask"] = self._spread(self._free_BA[: len(rows_E)], rows_E)
+        info = _marked(info, mask_B)
+        if refusals:
+            info |= self._refusal_infos(refusals, ended_B)
         final_obs = np.empty(self.num_envs, object)
-        for row, tokens_T in zip(rows_E, tokens_ET, strict=True):
+        for row, tokens_T in zip(rows_E.tolist(), tokens_ET, strict=True):
             final_obs[row] = tokens_T.copy()
         self._restart(ended_B)
-        return {
-            "final_obs": final_obs,
-            "_final_obs": ended_B.copy(),
-            "final_info": info,
-            "_final_info": ended_B.copy(),
-        }
+        return _marked({"final_obs": final_obs, "final_info": info}, mask_B)
 
-    def _put(self, infos: Infos, key: str, values_E: np.ndarray, mask_B: np.ndarray) -> None:
-        """Gymnasium's form: an array over all rows, and under ``_key`` which rows have the key."""
+    def _refusal_infos(self, refusals: dict[int, str], shown_B: np.ndarray) -> Infos:
+        rows = [row for row in refusals if shown_B[row]]
+        if not rows:
+            return {}
+        texts = np.array([refusals[row] for row in rows], object)
+        mask_B = np.isin(self._rows_B, rows)
+        return _marked({"forbidden": self._spread(texts, rows)}, mask_B)
+
+    def _spread(self, values_E: np.ndarray, rows_E: np.ndarray | list[int]) -> np.ndarray:
+        """An array over all rows that has these values in these rows, 0 or None elsewhere."""
         make = np.empty if values_E.dtype == object else np.zeros  # empty objects are None
-        array = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
-        array[mask_B] = values_E
-        infos[key], infos[f"_{key}"] = array, mask_B.copy()
+        values_B: np.ndarray = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
+        values_B[rows_E] = values_E
+        return values_B
 
     def render(self) -> tuple[Any, ...] | None:
         """One text or picture for each row, as ``render_mode`` says."""
@@ -275,6 +267,11 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         blank = np.full((64, 64, 3), 255, np.uint8)
         draw = self.task.draw
         return tuple(blank if draw is None else draw(text) for text in texts)
+
+
+def _marked(infos: Infos, mask_B: np.ndarray) -> Infos:
+    """Gymnasium's form: beside each key, under ``_key``, which rows have it."""
+    return infos | {f"_{key}": mask_B for key in infos}
 
 
 def _reset_mask(mask: object, num_envs: int) -> np.ndarray:

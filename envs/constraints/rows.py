@@ -19,8 +19,9 @@ class RowMasks:
 
     def __init__(self, constraint: Constraint, batch: int) -> None:
         self.constraint = constraint
-        self._begun: State = constraint.start(batch)
-        self._state = self._begun
+        self._pad = constraint.vocabulary.pad
+        self._state: State = constraint.start(batch)
+        self._begun = [begun.numpy() for begun in self._state]
         self._free_B = np.zeros(batch, bool)  # nothing is forbidden there
         self._rows_B = np.arange(batch)
         self.mask_BA: np.ndarray
@@ -29,13 +30,12 @@ class RowMasks:
 
     def restart(self, rows_B: np.ndarray, prefixes_BT: np.ndarray | None = None) -> None:
         """Begin rows anew, empty or after a prefix (``pad`` after it)."""
-        which_B = torch.from_numpy(rows_B)
         new = self._begun
         if prefixes_BT is not None:
-            new = self.constraint.after(torch.from_numpy(prefixes_BT))
+            new = [begun.numpy() for begun in self.constraint.after(torch.from_numpy(prefixes_BT))]
         self._state = tuple(
-            torch.where(which_B.view(-1, *[1] * (old.ndim - 1)), begun, old)
-            for begun, old in zip(new, self._state, strict=True)
+            torch.from_numpy(np.where(rows_B.reshape(-1, *[1] * (old.ndim - 1)), begun, old))
+            for begun, old in zip(new, (old.numpy() for old in self._state), strict=True)
         )
         self._free_B[rows_B] = False
 
@@ -47,7 +47,7 @@ class RowMasks:
     def advance(self, tokens_B: np.ndarray, free_B: np.ndarray) -> None:
         """Read a token in each row that is not free; rows in ``free_B`` are free from now on."""
         self._free_B |= free_B
-        read_B = np.where(self._free_B, self.constraint.vocabulary.pad, tokens_B)
+        read_B = np.where(self._free_B, self._pad, tokens_B)
         self._state = self.constraint.advance(self._state, torch.from_numpy(read_B))
 
     def refresh(self) -> None:
