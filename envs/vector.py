@@ -59,7 +59,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_action_space = task.action_space
         self.observation_space = batch_space(task.observation_space, num_envs)
         self.action_space = batch_space(task.action_space, num_envs)
-        self._pad = task.vocabulary.pad
+        self._pad, self._num_actions = task.vocabulary.pad, task.vocabulary.num_actions
         self._tokens_BT = np.full((num_envs, task.max_length), self._pad, np.int64)
         self._lengths_B = np.zeros(num_envs, np.int64)
         self._ended_B = np.zeros(num_envs, bool)
@@ -67,7 +67,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._begun = False
         self._masks = None if task.constraint is None else RowMasks(task.constraint, num_envs)
         self._rows_B = np.arange(num_envs)
-        self._free_BA = np.ones((num_envs, task.vocabulary.num_actions), np.int8)
+        self._free_BA = np.ones((num_envs, self._num_actions), np.int8)
         self._all_B = np.ones(num_envs, bool)
 
     def reset(
@@ -82,7 +82,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         super().reset(seed=seed if not isinstance(seed, list) else seed[0])
         options = dict(options or {})
-        mask_B = _reset_mask(options.pop("reset_mask", None), self.num_envs)
+        rows = _rows_to_reset(options.pop("reset_mask", None), self.num_envs)
         prompts = options.get("prompt")
         if not isinstance(prompts, list | tuple):
             prompts = [prompts] * self.num_envs
@@ -90,18 +90,17 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"{len(prompts)} prompts for {self.num_envs} environments; give one each"
             )
-        starts = self._encode_prompts(options, prompts, mask_B)
-        self._restart(mask_B)
+        starts = self._encode_prompts(options, prompts, rows)
+        self._restart(rows)
         for row, start in starts.items():
             self._tokens_BT[row, : len(start)] = start
             self._lengths_B[row] = len(start)
         self._begun = True
         if self._masks is not None:
-            longest = int(self._lengths_B[mask_B].max())
-            prefixes_BT = np.where(mask_B[:, None], self._tokens_BT[:, :longest], self._pad)
-            self._masks.restart(mask_B, prefixes_BT)
+            longest = int(self._lengths_B[rows].max())
+            self._masks.restart(rows, self._tokens_BT[rows, :longest])
             self._masks.refresh()
-        return self._tokens_BT.copy(), self._mask_info()
+        return self._tokens_BT.copy(), {} if self._masks is None else self._mask_info(self._masks)
 
     def step(
         self, actions: np.ndarray
@@ -113,27 +112,36 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: an action is no token, or one that the constraint forbids where its
                 ``on_forbidden`` is ``"raise"``.
         """
-        self._check_begun()
+        if not self._begun:
+            raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
+        (waiting,) = self._ended_B.nonzero()
+        if len(waiting) and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gym.error.ResetNeeded(
+                f"environments {waiting.tolist()} have ended; call "
+                "reset(options={'reset_mask': mask}) first"
+            )
         tokens_B = self._checked(actions)
-        forbidden_B, refusals = self._refused(tokens_B)
-        began_B = self._ended_B.copy()  # in NEXT_STEP: this step does no more for these rows
-        if not self._same_step and began_B.any():
-            tokens_B[began_B] = self._pad
-            self._restart(began_B)
+        refusals = {} if self._masks is None else self._refusals(self._masks, tokens_B)
+        if len(waiting):  # NEXT_STEP: this step only begins them anew
+            self._restart(waiting)
+            tokens_B[waiting] = self._pad
         self._tokens_BT[self._rows_B, self._lengths_B] = tokens_B
-        self._lengths_B += ~began_B
+        self._lengths_B += 1
+        self._lengths_B[waiting] = 0
         ended_B = self._lengths_B == self.task.max_length
         if (eos := self.task.vocabulary.eos) is not None:
             ended_B |= tokens_B == eos
         if self._masks is not None:
-            self._masks.advance(tokens_B, forbidden_B | ended_B)
+            self._masks.advance(tokens_B, ended_B, list(refusals))
         rewards_B, truncated_B = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        infos = self._finish(ended_B, rewards_B, refusals) if ended_B.any() else {}
+        (rows_E,) = ended_B.nonzero()
+        infos = self._finish(rows_E, ended_B, rewards_B, refusals) if len(rows_E) else {}
         if self._masks is not None:
             self._masks.refresh()
+            infos |= self._mask_info(self._masks)
         if refusals:
-            infos |= self._refusal_infos(refusals, ~ended_B if self._same_step else self._all_B)
-        return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos | self._mask_info()
+            self._put_refusals(infos, refusals, ~ended_B if self._same_step else self._all_B)
+        return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos
 
     @property
     def action_masks(self) -> Callable[[], np.ndarray]:
@@ -146,18 +154,9 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         masks = self._masks
         return lambda: masks.mask_BA.copy()
 
-    def _check_begun(self) -> None:
-        if not self._begun:
-            raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
-        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended_B.any():
-            raise gym.error.ResetNeeded(
-                f"environments {np.flatnonzero(self._ended_B).tolist()} have ended; call "
-                "reset(options={'reset_mask': mask}) first"
-            )
-
     def _checked(self, actions: np.ndarray) -> np.ndarray:
         tokens_B = np.asarray(actions)
-        A = self.task.vocabulary.num_actions
+        A = self._num_actions
         if tokens_B.shape != (self.num_envs,) or tokens_B.dtype.kind not in "iu":
             raise ValueError(
                 f"actions have shape {tokens_B.shape} and dtype {tokens_B.dtype}; expected "
@@ -171,91 +170,97 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tokens_B
 
     def _encode_prompts(
-        self, options: dict[str, Any], prompts: list[Any] | tuple[Any, ...], mask_B: np.ndarray
+        self, options: dict[str, Any], prompts: list[Any] | tuple[Any, ...], rows: np.ndarray
     ) -> dict[int, np.ndarray]:
         """The tokens that rows begin with, each prompt encoded once."""
-        rows = np.flatnonzero(mask_B).tolist()
-        texts = {row: self.task.prompt_of({**options, "prompt": prompts[row]}) for row in rows}
+        texts = {
+            row: self.task.prompt_of({**options, "prompt": prompts[row]}) for row in rows.tolist()
+        }
         encoded = {p: self.task.encode_prompt(p) for p in texts.values() if p is not None}
         return {row: encoded[text] for row, text in texts.items() if text is not None}
 
-    def _refused(self, tokens_B: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
-        """Where a forbidden token is about to be written, and what is said of it, by row."""
-        if self._masks is None:
-            return np.zeros(self.num_envs, bool), {}
-        forbidden_B = self._masks.forbids(tokens_B)
-        if not forbidden_B.any():
-            return forbidden_B, {}
-        refusals = {
-            row: self._masks.refusal(int(tokens_B[row]), int(self._lengths_B[row]) + 1)
-            for row in np.flatnonzero(forbidden_B).tolist()
+    def _refusals(self, masks: RowMasks, tokens_B: np.ndarray) -> dict[int, str]:
+        """What is said of the forbidden tokens that are about to be written, by row."""
+        (rows,) = masks.forbids(tokens_B).nonzero()
+        found = {
+            row: masks.refusal(int(tokens_B[row]), int(self._lengths_B[row]) + 1)
+            for row in rows.tolist()
         }
-        if self._masks.constraint.on_forbidden == "raise":
-            row, refusal = next(iter(refusals.items()))
+        if found and masks.constraint.on_forbidden == "raise":
+            row, refusal = next(iter(found.items()))
             raise ValueError(
                 f"environment {row}: {refusal}; choose among those where info['action_mask'] is 1"
             )
-        return forbidden_B, refusals
+        return found
 
-    def _mask_info(self) -> Infos:
-        if self._masks is None:
-            return {}
-        mask_BA = self._masks.mask_BA.view(np.int8).copy()
+    def _mask_info(self, masks: RowMasks) -> Infos:
+        mask_BA = masks.mask_BA.view(np.int8).copy()
         return {"action_mask": mask_BA, "_action_mask": self._all_B.copy()}
 
-    def _restart(self, mask_B: np.ndarray) -> None:
-        self._tokens_BT[mask_B] = self._pad
-        self._lengths_B[mask_B] = 0
-        self._ended_B[mask_B] = False
+    def _restart(self, rows: np.ndarray) -> None:
+        self._tokens_BT[rows] = self._pad
+        self._lengths_B[rows] = 0
+        self._ended_B[rows] = False
         if self._masks is not None:
-            self._masks.restart(mask_B)
+            self._masks.restart(rows)
 
     def _finish(
-        self, ended_B: np.ndarray, rewards_B: np.ndarray, refusals: dict[int, str]
+        self,
+        rows_E: np.ndarray,
+        ended_B: np.ndarray,
+        rewards_B: np.ndarray,
+        refusals: dict[int, str],
     ) -> Infos:
         """Score the rows that ended; fills ``rewards_B`` and gives the infos."""
-        (rows_E,) = ended_B.nonzero()
         tokens_ET = self._tokens_BT[rows_E]
         sequences, scores = self.task.score(tokens_ET, self._lengths_B[rows_E])
         ok_E = scores.ok_B.numpy()
         rewards_B[rows_E[ok_E]] = scores.values_B.numpy()[ok_E]
-        parts = {name: part_E.numpy().astype(float) for name, part_E in scores.parts.items()}
-        parts_B = {name: self._spread(part_E, rows_E) for name, part_E in parts.items()}
-        mask_B = ended_B.copy()
-        info: Infos = {
-            "text": self._spread(np.array(sequences.texts, object), rows_E),
-            "tokens": self._spread(tokens_ET, rows_E),
-            "reward_parts": _marked(parts_B, mask_B),
-            "reward_failed": self._spread(~ok_E, rows_E),
-        }
+        mask_B = ended_B.copy()  # one for all infos of this step
+        info: Infos = {}
+        parts: Infos = {}
+        self._put(info, "text", np.array(sequences.texts, object), rows_E, mask_B)
+        self._put(info, "tokens", tokens_ET, rows_E, mask_B)
+        for name, part_E in scores.parts.items():
+            self._put(parts, name, part_E.numpy().astype(float), rows_E, mask_B)
+        info["reward_parts"], info["_reward_parts"] = parts, mask_B
+        self._put(info, "reward_failed", ~ok_E, rows_E, mask_B)
         if not self._same_step:
             self._ended_B |= ended_B
-            return _marked(info, mask_B)
+            return info
         if self._masks is not None:  # anything is allowed after the end
-            info["action_mask"] = self._spread(self._free_BA[: len(rows_E)], rows_E)
-        info = _marked(info, mask_B)
+            self._put(info, "action_mask", self._free_BA[: len(rows_E)], rows_E, mask_B)
         if refusals:
-            info |= self._refusal_infos(refusals, ended_B)
+            self._put_refusals(info, refusals, ended_B)
         final_obs = np.empty(self.num_envs, object)
-        for row, tokens_T in zip(rows_E.tolist(), tokens_ET, strict=True):
-            final_obs[row] = tokens_T.copy()
-        self._restart(ended_B)
-        return _marked({"final_obs": final_obs, "final_info": info}, mask_B)
+        for row, tokens_T in zip(rows_E.tolist(), tokens_ET.copy(), strict=True):
+            final_obs[row] = tokens_T
+        self._restart(rows_E)
+        return {
+            "final_obs": final_obs,
+            "_final_obs": mask_B,
+            "final_info": info,
+            "_final_info": mask_B,
+        }
 
-    def _refusal_infos(self, refusals: dict[int, str], shown_B: np.ndarray) -> Infos:
-        rows = [row for row in refusals if shown_B[row]]
-        if not rows:
-            return {}
-        texts = np.array([refusals[row] for row in rows], object)
-        mask_B = np.isin(self._rows_B, rows)
-        return _marked({"forbidden": self._spread(texts, rows)}, mask_B)
-
-    def _spread(self, values_E: np.ndarray, rows_E: np.ndarray | list[int]) -> np.ndarray:
-        """An array over all rows that has these values in these rows, 0 or None elsewhere."""
+    def _put(
+        self,
+        infos: Infos,
+        key: str,
+        values_E: np.ndarray,
+        rows_E: np.ndarray | list[int],
+        mask_B: np.ndarray,
+    ) -> None:
+        """Gymnasium's form: an array over all rows, and under ``_key`` which rows have the key."""
         make = np.empty if values_E.dtype == object else np.zeros  # empty objects are None
-        values_B: np.ndarray = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
-        values_B[rows_E] = values_E
-        return values_B
+        infos[key] = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
+        infos[key][rows_E] = values_E
+        infos[f"_{key}"] = mask_B
+
+    def _put_refusals(self, infos: Infos, refusals: dict[int, str], shown_B: np.ndarray) -> None:
+        if rows := [row for row in refusals if shown_B[row]]:
+            texts = np.array([refusals[row] for row in rows], object)
+            self._put(infos, "forbidden", texts, rows, np.isin(self._rows_B, rows))
 
     def render(self) -> tuple[Any, ...] | None:
         """One text or picture for each row, as ``render_mode`` says."""
@@ -269,14 +274,9 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(blank if draw is None else draw(text) for text in texts)
 
 
-def _marked(infos: Infos, mask_B: np.ndarray) -> Infos:
-    """Gymnasium's form: beside each key, under ``_key``, which rows have it."""
-    return infos | {f"_{key}": mask_B for key in infos}
-
-
-def _reset_mask(mask: object, num_envs: int) -> np.ndarray:
+def _rows_to_reset(mask: object, num_envs: int) -> np.ndarray:
     if mask is None:
-        return np.ones(num_envs, bool)
+        return np.arange(num_envs)
     if (
         not isinstance(mask, np.ndarray)
         or mask.shape != (num_envs,)
@@ -286,4 +286,4 @@ def _reset_mask(mask: object, num_envs: int) -> np.ndarray:
         raise ValueError(
             f"reset_mask is {mask!r}; expected a bool array of shape ({num_envs},) with a True"
         )
-    return mask
+    return np.flatnonzero(mask)

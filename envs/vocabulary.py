@@ -79,7 +79,7 @@ class Vocabulary:
         self._split = splitter(self.tokenization)
         # What is written with the library's further stages, only the library reads.
         self._ids = {token: id for id, token in enumerate(ordered[: self._first_mark])}
-        self._spellings = {id: None if t in marks else t for id, t in enumerate(ordered)}
+        self._spellings = np.array([*ordered[: self._first_mark], *[None] * len(marks)], object)
         self._plain = is_plain(tokenizer)
         self._to_selfies: Callable[[str], str | None] | None = None
         self._to_smiles: Callable[[str], str] | None = None
@@ -215,17 +215,21 @@ class Vocabulary:
         """Spell rows of ids as text, up to the end token or the first padding.
 
         Raises:
-            ValueError: an id before that is outside ``0 .. V-1``.
+            ValueError: an id is outside ``0 .. V-1``.
         """
         table = tokens_BT.numpy(force=True) if isinstance(tokens_BT, Tensor) else tokens_BT
-        spell, join = self._spellings.__getitem__, self._separator.join
-        try:  # iter(call, None) calls until there is None
-            texts = [join(iter(map(spell, row).__next__, None)) for row in table.tolist()]
-        except KeyError as error:
+        if not table.size:
+            return [""] * len(table)
+        if table.min() < 0 or table.max() > self.pad:
+            wrong = int(table.max() if table.max() > self.pad else table.min())
             raise ValueError(
-                f"token {error} is outside the vocabulary of {self.num_inputs} ids "
+                f"token {wrong} is outside the vocabulary of {self.num_inputs} ids "
                 f"(0..{self.pad}); was it encoded with another Vocabulary?"
-            ) from None
+            )
+        ends = (table >= self._first_mark).argmax(axis=1)  # 0 where there is none, too
+        rows = zip(self._spellings[table].tolist(), ends.tolist(), strict=True)
+        join = self._separator.join
+        texts = [join(row[:end] if row[end] is None else row) for row, end in rows]
         return texts if self._to_smiles is None else list(map(self._to_smiles, texts))
 
     def to_json(self) -> str:
