@@ -105,6 +105,7 @@ TASKS = {
 
 def vector_case(id: str, num_envs: int, floor: float) -> Case:
     """The native vector form against Gymnasium's loop."""
+    row_steps = 1600 if "SMILES" in id else 6400  # where the loop takes half a second a turn
     sync = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": SAME_STEP}}
     return Case(
         name=f"vector, {TASKS[id][0]}",
@@ -112,8 +113,8 @@ def vector_case(id: str, num_envs: int, floor: float) -> Case:
         floor=floor,
         slow=partial(GymnasiumStepper, id, num_envs, **sync),
         fast=partial(GymnasiumStepper, id, num_envs, vectorization_mode="vector_entry_point"),
-        slow_steps=max(3, 1600 // num_envs),
-        fast_steps=max(50, 16_000 // num_envs),
+        slow_steps=max(3, row_steps // num_envs),
+        fast_steps=max(50, 10 * row_steps // num_envs),
     )
 
 
@@ -183,23 +184,23 @@ def measure_encoding(repeats: int, floor: float = 50_000) -> Result:
         fast_per_second=rate,
         ratio=mean(ratios),
         standard_error=stdev(ratios) / math.sqrt(repeats),
-        floor=f"{floor:,.0f}/s",
+        floor=f"{floor / 1000:g} k/s",
         passed=rate >= floor,
     )
 
 
 def print_table(results: list[Result]) -> None:
     """The results, for people."""
-    title = "steps, or molecules, a second of CPU time, and their ratio"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1))
-    for column in ("form", "rows", "one by one", "at once", "ratio", "floor"):
+    title = "thousand steps (molecules) a second of CPU time, and their ratio"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("form", "rows", "loop", "native", "ratio", "floor"):
         table.add_column(column, justify="left" if column == "form" else "right", no_wrap=True)
     for r in results:
         table.add_row(
             r.name,
             f"{r.size:,}",
-            f"{r.slow_per_second:,.0f}",
-            f"{r.fast_per_second:,.0f}",
+            f"{r.slow_per_second / 1000:,.1f}",
+            f"{r.fast_per_second / 1000:,.0f}",
             f"{r.ratio:.1f} +- {r.standard_error:.1f}",
             r.floor and f"{r.floor} {'met' if r.passed else 'missed'}",
         )
