@@ -4,7 +4,7 @@ from .base import SequenceAgent
 from .checkpoint import CheckpointError
 from .loading import AGENTS, load_agent
 from .organ import ORGAN
-from .policies import GRUPolicy, LSTMPolicy, Policy
+from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .rollouts import Rollouts, action_values
 from .sampling import sample
 from .sb3 import GeneratorPolicy, GRUExtractor, TransformerExtractor
@@ -23,6 +23,7 @@ __all__ = [
     "SeqGAN",
     "SequenceAgent",
     "TransformerExtractor",
+    "TransformerPolicy",
     "action_values",
     "load_agent",
     "sample",

@@ -93,40 +93,6 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     return tensors, state
 
 
-def flatten_optimizer(
-    prefix: str, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], Any]:
-    """An optimiser's state as named tensors, and the rest of it as a JSON value."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"{prefix}.{index}.{name}": value
-        for index, values in state["state"].items()
-        for name, value in values.items()
-    }
-    return tensors, state["param_groups"]
-
-
-def restore_optimizer(
-    prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: Any
-) -> None:
-    """The inverse of ``flatten_optimizer``, into an optimiser of the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in with_prefix(prefix, tensors).items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose name begins with ``prefix.``, under the rest of their name."""
-    start = prefix + "."
-    return {
-        name.removeprefix(start): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(start)
-    }
-
-
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -7,10 +7,11 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import GymEnv
 
-from .base import SequenceAgent, checkpoint_path
+from .base import SequenceAgent
 from .checkpoint import CheckpointError, load_checkpoint
 from .organ import ORGAN
 from .seqgan import SeqGAN
+from .stored import checkpoint_path
 
 AGENTS: dict[str, type[SequenceAgent]] = {"ORGAN": ORGAN, "SeqGAN": SeqGAN}
 

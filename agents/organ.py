@@ -28,7 +28,7 @@ class ORGAN(SeqGAN):
     """ORGAN; see the top of this file.
 
     Args:
-        policy: ``"GRU"``, ``"LSTM"``, or a Policy.
+        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward is the mixture; without a discriminator in it this is plain REINFORCE.
         learning_rate: of Adam.
         batch_size: B, training sequences a round.
@@ -40,6 +40,7 @@ class ORGAN(SeqGAN):
         repetition_penalty: multiply the objective's share by the paper's penalty.
         discriminator_steps: updates of each discriminator a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        overlap: score finished sequences while their completions are made; see ``SeqGAN``.
         max_grad_norm: the gradient's norm is clipped to it.
         policy_kwargs: keywords of the policy, where it is made by name.
         stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
@@ -62,6 +63,7 @@ class ORGAN(SeqGAN):
         repetition_penalty: bool = True,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        overlap: bool = False,
         max_grad_norm: float = 1.0,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -83,6 +85,7 @@ class ORGAN(SeqGAN):
             prior_coefficient,
             discriminator_steps,
             discriminator_batch_size,
+            overlap,
             max_grad_norm,
             policy_kwargs,
             stats_window_size,

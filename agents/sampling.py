@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..envs import Constraint, Sequences
-from ..envs.categorical import sample_categorical
 from .counter_rng import Uniforms
+from .draws import Draws, Independent
 from .policies import Policy, State
 
 TILE_ROWS = 1024
@@ -74,7 +74,7 @@ def sample(
     for first in range(0, batch, tile_rows):
         rows = slice(first, first + tile_rows)
         b_R = torch.arange(first, min(first + tile_rows, batch), device=policy.device)
-        uniforms = Uniforms(seed, b_R, 0, torch.zeros_like(b_R))
+        draws = Independent(Uniforms(seed, b_R, 0, torch.zeros_like(b_R)))
         state, last_R = read_prefix(policy, tokens_BT[rows, :start])
         masks = None if constraint is None else Masks.after(constraint, tokens_BT[rows, :start])
         complete(
@@ -83,7 +83,7 @@ def sample(
             start,
             state,
             last_R,
-            uniforms,
+            draws,
             temperature=temperature,
             masks=masks,
             log_probs_RT=log_probs_BT[rows],
@@ -133,10 +133,11 @@ def complete(
     start: int,
     state: State,
     last_R: Tensor,
-    uniforms: Uniforms,
+    draws: Draws,
     *,
     temperature: float = 1.0,
     masks: Masks | None = None,
+    exclude_R: Tensor | None = None,
     compact_every: int | None = COMPACT_EVERY,
     log_probs_RT: Tensor | None = None,
 ) -> int:
@@ -148,9 +149,10 @@ def complete(
         start: the first column to write.
         state: before ``last_R`` is read.
         last_R: the token before column ``start``.
-        uniforms: of the rows.
+        draws: of the rows.
         temperature: logits are divided by it.
         masks: what may be written, after ``start`` tokens.
+        exclude_R: a token for each row that is not written in column ``start``.
         compact_every: steps between looking for rows that have ended and dropping them; None
             never drops.
         log_probs_RT: filled in place with the log-probabilities of what is drawn, where given.
@@ -168,7 +170,9 @@ def complete(
             logits_RA = logits_RA / temperature
         if masks is not None:
             logits_RA = masks.hide(logits_RA, ended_R)
-        last_R = sample_categorical(logits_RA, uniforms.at(step, logits_RA.dtype))
+        if exclude_R is not None and step == start:
+            logits_RA = logits_RA.scatter(1, exclude_R[:, None], -torch.inf)
+        last_R = draws.draw(step, logits_RA)
         if eos is not None:
             last_R = last_R.masked_fill(ended_R, pad)
         if masks is not None:
@@ -188,8 +192,8 @@ def complete(
             if len(here) < len(ended_R):
                 rows_R = here if rows_R is None else rows_R[here]
                 last_R, ended_R = last_R[here], ended_R[here]
-                state = tuple(tensor[here] for tensor in state)
-                uniforms = uniforms.select(here)
+                state = policy.select(state, here)
+                draws = draws.select(here)
                 masks = None if masks is None else masks.select(here)
     return int((tokens_RT[:, start:] != pad).sum())
 

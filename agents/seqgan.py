@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self
 
 import torch
@@ -26,23 +27,27 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
-from .base import Purpose, Round, SequenceAgent, _bar
-from .checkpoint import with_prefix
+from ..rewards.base import Credit, total_scores
+from ..rewards.state import with_prefix
+from .assembled import Purpose
+from .base import Round, SequenceAgent
 from .counter_rng import fold_in
 from .losses import kl_divergence, leave_one_out_advantages, reinforce_loss, token_log_probs
 from .policies import Policy
 from .pretraining import seeded
+from .progress import progress_bar as bar_of
 from .rollouts import Rollouts, action_values
 from .sampling import sample
 
 Baseline = Literal["leave_one_out", "none"]
+Terms = list[tuple[float, Reward]]
 
 
 class SeqGAN(SequenceAgent):
     """SeqGAN; see the top of this file.
 
     Args:
-        policy: ``"GRU"``, ``"LSTM"``, or a Policy.
+        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward has a discriminator in it.
         learning_rate: of Adam.
         batch_size: B, training sequences a round.
@@ -53,6 +58,11 @@ class SeqGAN(SequenceAgent):
         prior_coefficient: weight of KL(policy || pretrained policy), a token, in the loss.
         discriminator_steps: updates of each discriminator a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        overlap: terminal objectives score a batch in a thread of their own, while its completions
+            are written and scored. The numbers are the same to the bit; it saves time where the
+            objectives wait for worker processes, other programs or a network. The next batch is not
+            written ahead: it would come from a policy one update old, so its gradient would need
+            importance weights, and writing it is a small part of a round with completions.
         max_grad_norm: the gradient's norm is clipped to it.
         policy_kwargs: keywords of the policy, where it is made by name.
         stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
@@ -74,6 +84,7 @@ class SeqGAN(SequenceAgent):
         prior_coefficient: float = 0.0,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        overlap: bool = False,
         max_grad_norm: float = 1.0,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -99,6 +110,7 @@ class SeqGAN(SequenceAgent):
         self.prior_coefficient = prior_coefficient
         self.discriminator_steps = discriminator_steps
         self.discriminator_batch_size = discriminator_batch_size
+        self.overlap = overlap
         self.rollout_policy: Policy | None = None
         self.prior: Policy | None = None
         super().__init__(
@@ -118,10 +130,6 @@ class SeqGAN(SequenceAgent):
 
     def _adopt_rewards(self) -> None:
         super()._adopt_rewards()
-        assert self.task is not None
-        terms = self.task.reward.terms()
-        self.rollout_reward = _sum_of(terms, "rollouts")
-        self.terminal_reward = _sum_of(terms, "terminal")
         self._check_rewards()
 
     def _check_rewards(self) -> None:
@@ -167,7 +175,7 @@ class SeqGAN(SequenceAgent):
         if state.step < state.steps or not self._trainable_rewards():
             return self
         real = self._real_sequences(sequences)
-        bar = _bar(
+        bar = bar_of(
             "discriminator", state.discriminator_step, discriminator_steps, "batch", progress_bar
         )
         while state.discriminator_step < discriminator_steps:
@@ -234,27 +242,40 @@ class SeqGAN(SequenceAgent):
 
     def _value(self, sequences: Sequences) -> tuple[Tensor, Tensor, Scores, dict[str, float]]:
         """Q of every token, where it is usable, the finished scores, and metrics."""
+        assert self.task is not None
+        terms = self.task.reward.terms()  # a schedule has others in every round
         metrics: dict[str, float] = {}
         q_BT = torch.zeros(sequences.tokens_BT.shape, device=self.device)
         usable_BT = sequences.mask_BT
         found: list[Scores] = []
-        if self.rollout_reward is not None:
-            rollouts = self._roll_out(sequences, self.rollout_reward)
+        cheap, dear = _of_credit("rollouts", terms), _of_credit("terminal", terms)
+        score_finished = self._scoring_of_finished(sequences, cheap, dear)
+        if cheap:
+            rollouts = self._roll_out(sequences, Sum(cheap))
             q_BT = q_BT + rollouts.q_BT
             usable_BT = usable_BT & (rollouts.n_BT > 0)
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
-        if self.terminal_reward is not None:
-            scores = self.terminal_reward(sequences)
+        if dear:
+            scores = score_finished()
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
             found.append(scores)
         q_BT = torch.where(usable_BT, q_BT, 0.0)
-        ok_B = torch.stack([scores.ok_B for scores in found]).all(dim=0)
-        total_B = torch.stack([scores.values_B for scores in found]).sum(dim=0)
-        parts = {name: part for scores in found for name, part in scores.parts.items()}
-        return q_BT, usable_BT, Scores(total_B, ok_B, parts), metrics
+        return q_BT, usable_BT, total_scores(sequences, found), metrics
+
+    def _scoring_of_finished(
+        self, sequences: Sequences, cheap: Terms, dear: Terms
+    ) -> Callable[[], Scores]:
+        """Gives the terminal reward's scores; with ``overlap`` the scoring has begun by then."""
+        if not self.overlap or not dear:
+            return lambda: Sum(dear)(sequences)
+        _check_apart(cheap, dear)
+        thread = ThreadPoolExecutor(1)
+        scores = thread.submit(Sum(dear), sequences)
+        thread.shutdown(wait=False)
+        return scores.result
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
         return action_values(
@@ -347,6 +368,16 @@ class SeqGAN(SequenceAgent):
             self.prior.load_state_dict(saved)
 
 
-def _sum_of(terms: list[tuple[float, Reward]], credit: str) -> Reward | None:
-    chosen = [(weight, reward) for weight, reward in terms if reward.credit == credit]
-    return Sum(chosen) if chosen else None
+def _of_credit(credit: Credit, terms: Terms) -> Terms:
+    return [(weight, reward) for weight, reward in terms if reward.credit == credit]
+
+
+def _check_apart(cheap: Terms, dear: Terms) -> None:
+    """Two threads may not score with one object: a discriminator switches its dropout off."""
+    in_completions = {id(reward) for _, term in cheap for reward in term.walk()}
+    shared = {r.name for _, term in dear for r in term.walk() if id(r) in in_completions}
+    if shared:
+        raise ValueError(
+            f"overlap=True, and {', '.join(sorted(shared))} scores both the completions and, in "
+            "another term, the finished sequences; make a second one, or leave overlap out"
+        )

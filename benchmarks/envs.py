@@ -34,7 +34,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from stable_baselines3.common.env_util import make_vec_env
-from tokengym.envs import Constraint, MinimumLength, NoRepeat, SMILESSyntax, Vocabulary
+from tokengym.envs import Constraint, MinimumLength, NoRepetition, SMILESSyntax, Vocabulary
 from tokengym.envs.molecules import load_molecules
 
 from .steppers import GymnasiumStepper, Player, StableBaselinesStepper, Stepper
@@ -95,7 +95,7 @@ def molecules(constraint: Constraint) -> tokengym.Task:
 
 
 TASKS = {
-    "benchmarks/Length-v0": ("50 steps each", partial(words, NoRepeat(1), False)),
+    "benchmarks/Length-v0": ("50 steps each", partial(words, NoRepetition(1), False)),
     "benchmarks/Ending-v0": ("ends anywhere", partial(words, MinimumLength(10), True)),
     "benchmarks/SMILES-v0": ("SMILES syntax", partial(molecules, SMILESSyntax())),
     "benchmarks/FreeLength-v0": ("50 steps, no masks", partial(words, None, False)),

@@ -1,4 +1,4 @@
-"""Melodies: the task, and how a melody is drawn.
+"""Melodies: the task of writing one.
 
 An event is a token: a pitch and a duration, ``C5:1/8``, or a rest, ``r:1/4`` (rewards.melodies says
 it exactly). Keys, metres and bars are left out: an event means the same wherever it stands.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 
-import numpy as np
-
 from ..rewards import RewardSpec, make_reward
-from ..rewards.melodies import parse_event
+from ..rewards.melodies import canonical_melody
 from .data import file_stamp
+from .drawing import draw_melody
 from .encoding import encode_data, vocabulary_of
 from .melody_files import COLLECTIONS, load_melodies
 from .task import Task
@@ -22,7 +21,6 @@ from .vocabulary import Vocabulary
 __all__ = ["COLLECTIONS", "draw_melody", "load_melodies", "melodies"]
 
 _BUILT_IN_LENGTH = 128  # nine of ten tunes fit; the longest has 725 events
-_PIXELS_A_WHOLE, _PIXELS_A_SEMITONE = 64, 4
 
 
 def melodies(
@@ -66,33 +64,9 @@ def melodies(
         reward=make_reward(reward),
         load_data=lambda: sequences,
         domain="melodies",
+        canonical=canonical_melody,
         draw=draw_melody,
     )
-
-
-def draw_melody(text: str) -> np.ndarray:
-    """A piano roll, uint8 (height, width, 3): time from left to right, pitch upwards.
-
-    Each semitone has four rows and each whole note 64 columns, light lines at every C and every
-    whole note; blank (64, 64, 3) for what is no melody.
-    """
-    events = [parse_event(word) for word in text.split()]
-    notes = [event for event in events if event is not None]
-    pitches = [pitch for pitch, _ in notes if pitch is not None]
-    if not pitches or len(notes) < len(events):
-        return np.full((64, 64, 3), 255, np.uint8)
-    low, high = min(pitches) - 2, max(pitches) + 2
-    ends = np.cumsum([float(duration) for _, duration in notes]) * _PIXELS_A_WHOLE
-    width = min(int(np.ceil(ends[-1])), 1 << 14)
-    roll = np.full(((high - low + 1) * _PIXELS_A_SEMITONE, max(width, 1), 3), 255, np.uint8)
-    roll[:, ::_PIXELS_A_WHOLE] = 225
-    roll[[(high - c) * _PIXELS_A_SEMITONE for c in range(low, high + 1) if c % 12 == 0]] = 225
-    for (pitch, _), start, end in zip(notes, [0.0, *ends[:-1]], ends, strict=True):
-        if pitch is not None:
-            top = (high - pitch) * _PIXELS_A_SEMITONE
-            left, right = round(start), max(round(end) - 1, round(start) + 1)  # a gap after each
-            roll[top : top + _PIXELS_A_SEMITONE, left:right] = (31, 78, 121)
-    return roll
 
 
 def _melody_texts(data: str, skip_invalid: bool) -> tuple[str, ...]:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
-from tokengym.agents import GRUPolicy, LSTMPolicy, Policy
+from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from tokengym.agents.losses import token_log_probs
 from tokengym.envs import Sequences, Task, Vocabulary
-from tokengym.rewards import Reward, Scores
+from tokengym.rewards import FunctionObjective, Reward, Scores
 
 torch.set_num_threads(1)
 
@@ -43,9 +44,12 @@ PolicyMaker = Callable[[Vocabulary, int], Policy]
 def _make(kind: str, layers: int) -> PolicyMaker:
     def make(vocabulary: Vocabulary, seed: int) -> Policy:
         torch.manual_seed(seed)
-        made = {"GRU": GRUPolicy, "LSTM": LSTMPolicy}[kind](
-            vocabulary, embedding=5, hidden=7, layers=layers
-        )
+        made: Policy
+        if kind == "Transformer":
+            made = TransformerPolicy(vocabulary, width=8, heads=2, layers=layers)
+        else:
+            recurrent = {"GRU": GRUPolicy, "LSTM": LSTMPolicy}[kind]
+            made = recurrent(vocabulary, embedding=5, hidden=7, layers=layers)
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter.mul_(2)  # far enough from uniform that a mistake shows
@@ -55,7 +59,8 @@ def _make(kind: str, layers: int) -> PolicyMaker:
 
 
 @pytest.fixture(
-    params=[("GRU", 1), ("GRU", 2), ("LSTM", 1), ("LSTM", 2)], ids=lambda p: f"{p[0]}-{p[1]}"
+    params=[(kind, layers) for kind in ("GRU", "LSTM", "Transformer") for layers in (1, 2)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
 )
 def make_policy(request: pytest.FixtureRequest) -> PolicyMaker:
     """Every policy of the project, in float64, with random weights."""
@@ -92,3 +97,13 @@ class TokenSum(Reward):
 def small_task(vocabulary: Vocabulary) -> Task:
     """The small language with a reward that is plain from the tokens."""
     return Task(name="Small", vocabulary=vocabulary, max_length=T, reward=TokenSum())
+
+
+def given(values: Mapping[str, float | None], name: str, **options: Any) -> FunctionObjective:
+    """An objective with the values of a table, None for a failure."""
+    return FunctionObjective(lambda texts: [values[text] for text in texts], name=name, **options)
+
+
+def encoded(texts: list[str]) -> Sequences:
+    """A batch of texts, character by character."""
+    return Vocabulary.from_corpus(texts, "characters").encode(texts)

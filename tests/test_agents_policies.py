@@ -37,22 +37,42 @@ def test_uniforms_depend_on_their_counter_alone() -> None:
     assert fold_in(1, 2, 3) != fold_in(1, 3, 2)
 
 
-def test_the_inverse_cdf_at_its_ends() -> None:
-    logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]]).repeat(2, 1)
-    ends = torch.tensor([0.0, 1.0 - 2.0**-24])
-    assert sample_categorical(logits, ends).tolist() == [1, 2]
-    one_hot = torch.full((3, 5), -torch.inf)
-    one_hot[:, 3] = 0.0
-    assert sample_categorical(one_hot, torch.tensor([0.0, 0.5, 0.99999])).tolist() == [3, 3, 3]
+@pytest.mark.parametrize("actions", [5, 511, 512, 700, 50_000])
+def test_the_inverse_cdf_at_its_ends(actions: int) -> None:
+    ends = torch.tensor([0.0, 0.5, 1.0 - 2.0**-24])
+    for first, last in ((1, 2), (1, actions - 2), (0, actions - 1), (actions - 3, actions - 2)):
+        logits = torch.full((3, actions), -torch.inf)
+        logits[:, [first, last]] = torch.tensor([0.0, 1.0])
+        assert sample_categorical(logits, ends).tolist() == [first, last, last]
+    for only in (0, 3, actions - 1):
+        one_hot = torch.full((3, actions), -torch.inf)
+        one_hot[:, only] = 0.0
+        assert sample_categorical(one_hot, ends).tolist() == [only] * 3
 
 
-def test_the_sampler_is_the_softmax() -> None:
+def test_a_large_vocabulary_is_drawn_from_as_its_running_sum_says() -> None:
+    """Blocks of 64 against one running sum in float64, with tokens that may not be drawn."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(200, 1000, generator=generator, dtype=torch.float64)
+    logits[torch.rand(200, 1000, generator=generator) < 0.9] = -torch.inf
+    logits[:, 500] = 0.0
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    cdf = logits.softmax(dim=1).cumsum(dim=1)
+    expected = (cdf > uniforms[:, None] * cdf[:, -1:]).int().argmax(dim=1)
+    assert sample_categorical(logits, uniforms).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("padding", [0, 600])
+def test_the_sampler_is_the_softmax(padding: int) -> None:
     """Chi-square over 7 tokens: 22.46 is exceeded with probability 0.001."""
     n, logits = 50_000, torch.tensor([0.3, -1.0, 2.0, 0.0, 0.7, -0.4, 1.1])
+    logits = torch.cat([torch.full((padding,), -torch.inf), logits])
     uniforms = Uniforms(3, torch.arange(n), 0, torch.zeros(n, dtype=torch.int64))
     drawn = sample_categorical(logits.repeat(n, 1), uniforms.at(1, torch.float32))
-    expected = logits.softmax(0) * n
-    assert ((drawn.bincount(minlength=7) - expected) ** 2 / expected).sum() < 22.46
+    expected = logits.softmax(0)[padding:] * n
+    counts = drawn.bincount(minlength=padding + 7)
+    assert counts[:padding].sum() == 0
+    assert ((counts[padding:] - expected) ** 2 / expected).sum() < 22.46
 
 
 def test_probabilities_of_all_sequences_sum_to_one(
@@ -73,6 +93,27 @@ def test_chain_rule_steps_equal_the_one_pass(
         logits_BA, state = policy.step(token_B, state)
         torch.testing.assert_close(logits_BA, logits_BTA[:, t], atol=1e-12, rtol=0)
         token_B = all_sequences.tokens_BT[:, t]
+
+
+def test_branches_of_a_state_go_on_as_if_alone(
+    make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
+) -> None:
+    """Uneven branches of three prefixes, some rows dropped, then branched once more."""
+    policy = make_policy(vocabulary, 3)
+    tokens_BT = all_sequences.tokens_BT[-3:]
+    state = policy.initial_state(3)
+    state = policy.step(torch.full((3,), vocabulary.bos), state)[1]
+    rows = torch.tensor([0, 0, 1, 0, 2, 2])
+    state = policy.branch(state, rows)
+    state = policy.step(tokens_BT[rows, 0], state)[1]
+    kept = torch.tensor([1, 2, 5, 3])
+    rows, state = rows[kept], policy.select(state, kept)
+    state = policy.step(tokens_BT[rows, 1], state)[1]
+    again = torch.tensor([3, 0, 0, 2, 1])
+    rows, state = rows[again], policy.branch(state, again)
+    logits_RA, state = policy.step(tokens_BT[rows, 2], state)
+    expected_BTA = policy(tokens_BT)
+    torch.testing.assert_close(logits_RA, expected_BTA[rows, 3], atol=1e-12, rtol=0)
 
 
 def test_neither_padding_nor_company_changes_a_sequence(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 import torch
-from tokengym.agents import Policy, action_values, sample
+from tokengym.agents import GRUPolicy, Policy, action_values, sample
+from tokengym.agents.completions import Backend, Plan, Scheme, tiles
 from tokengym.agents.losses import (
     kl_divergence,
     leave_one_out_advantages,
     reinforce_loss,
     token_log_probs,
 )
-from tokengym.agents.rollouts import tiles
 from tokengym.envs import Sequences, Vocabulary
-from tokengym.rewards import FunctionObjective
+from tokengym.rewards import FunctionObjective, Scores
 
 from .conftest import PolicyMaker, T, TokenSum, log_probs
 
@@ -31,47 +34,118 @@ def exact_values(policy: Policy, sequences: Sequences, everything: Sequences) ->
     return q
 
 
+SCHEMES = get_args(Scheme)
+
+
+def drawn_by(plan: Plan, backend: Backend) -> dict[tuple[int, int, int], list[int]]:
+    """The tokens of completion n of the first t + 1 tokens of sequence b."""
+    rows = {}
+    for tile in tiles(plan, backend):
+        found = zip(tile.b_R.tolist(), tile.n_R.tolist(), tile.tokens_RT.tolist(), strict=True)
+        rows.update({(b, tile.t, n): row for b, n, row in found})
+    return rows
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("completions", [1, 5])
 def test_backends_draw_the_same_tokens(
-    make_policy: PolicyMaker, vocabulary: Vocabulary, completions: int
+    make_policy: PolicyMaker, vocabulary: Vocabulary, completions: int, scheme: Scheme
 ) -> None:
     policy = make_policy(vocabulary, 1)
     sequences = sample(policy, 6, max_length=7, seed=3)
-    drawn = {}
-    for name, options in {
-        "reference": {"backend": "reference"},
-        "tiled": {},
-        "small": {"tile_rows": 2, "compact_every": 1},
-        "odd": {"tile_rows": 7, "compact_every": 3},
-    }.items():
-        rows = {}
-        for tile in tiles(policy, sequences, completions=completions, seed=9, **options):  # type: ignore[arg-type]
-            found = zip(tile.b_R.tolist(), tile.n_R.tolist(), tile.tokens_RT, strict=True)
-            rows.update({(b, tile.t, n): row.tolist() for b, n, row in found})
-        drawn[name] = rows
-    assert drawn["reference"] == drawn["tiled"] == drawn["small"] == drawn["odd"]
-    for (b, t, _), row in drawn["tiled"].items():  # a completion never changes its prefix
-        assert row[: t + 1] == sequences.tokens_BT[b, : t + 1].tolist()
+    plan = Plan(policy, sequences, completions, scheme, seed=9)
+    drawn = drawn_by(plan, "reference")
+    assert drawn == drawn_by(plan, "tiled")
+    assert drawn == drawn_by(replace(plan, tile_rows=2, compact_every=1), "tiled")
+    assert drawn == drawn_by(replace(plan, tile_rows=7, compact_every=3), "tiled")
+    lengths = sequences.lengths_B.tolist()
+    assert set(drawn) == {
+        (b, t, n) for b in range(6) for t in range(lengths[b] - 1) for n in range(completions)
+    }
+    for (b, t, _), row in drawn.items():  # a completion never changes its prefix
+        own = sequences.tokens_BT[b].tolist()
+        assert row[: t + 1] == own[: t + 1]
+        assert scheme != "backward" or row[t + 1] != own[t + 1]
 
 
-def test_values_equal_whatever_the_backend(policy: Policy) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_values_equal_whatever_the_backend(policy: Policy, scheme: Scheme) -> None:
     sequences = sample(policy, 6, max_length=T, seed=3)
-    first = action_values(policy, sequences, TokenSum(), completions=4, backend="reference")
-    second = action_values(policy, sequences, TokenSum(), completions=4)
+    first, second = (
+        action_values(policy, sequences, TokenSum(), completions=4, scheme=scheme, backend=backend)
+        for backend in get_args(Backend)
+    )
     torch.testing.assert_close(first.q_BT, second.q_BT, atol=1e-6, rtol=0)
+    torch.testing.assert_close(first.variance_BT, second.variance_BT, atol=1e-6, rtol=0)
+    assert first.n_BT.tolist() == second.n_BT.tolist()
     assert first.tokens == second.tokens
 
 
-def test_values_are_the_enumerated_ones(policy: Policy, all_sequences: Sequences) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_values_are_the_enumerated_ones(
+    policy: Policy, all_sequences: Sequences, scheme: Scheme
+) -> None:
     """Each cell within 4 standard errors: 15 cells or so, a false alarm in about 1,000 runs."""
     sequences = sample(policy, 8, max_length=T, seed=0)
-    found = action_values(policy, sequences, TokenSum(), completions=4000, seed=1)
+    found = action_values(policy, sequences, TokenSum(), completions=4000, scheme=scheme, seed=1)
     exact = exact_values(policy, sequences, all_sequences)
-    error = (found.variance_BT / found.n_BT.clamp(min=1)).sqrt()
-    assert ((found.q_BT - exact).abs() <= 4 * error + 1e-5).all()
+    assert ((found.q_BT - exact).abs() <= 4 * found.variance_BT.sqrt() + 1e-5).all()
+    assert (found.n_BT[sequences.mask_BT] > 0).all()
     last = torch.arange(8), sequences.lengths_B - 1
     torch.testing.assert_close(found.q_BT[last], exact[last], atol=1e-6, rtol=0)
-    assert (found.n_BT[last] == 1).all()
+    assert (found.variance_BT[last] == 0).all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_mean_of_many_tables_is_the_enumerated_one(
+    policy: Policy, all_sequences: Sequences, scheme: Scheme
+) -> None:
+    """Few completions a cell, where sharing matters most: 400 tables, each cell within 4.5 s.e.
+
+    About 20 cells at 4.5 give a false alarm with probability 0.0002.
+    """
+    sequences = sample(policy, 8, max_length=T, seed=0)
+    exact = exact_values(policy, sequences, all_sequences)
+    tables = torch.stack(
+        [
+            action_values(
+                policy, sequences, TokenSum(), completions=3, scheme=scheme, seed=seed
+            ).q_BT
+            for seed in range(400)
+        ]
+    )
+    error = tables.std(dim=0) / len(tables) ** 0.5
+    assert ((tables.mean(dim=0) - exact).abs() <= 4.5 * error + 1e-5).all()
+
+
+def test_reuse_writes_fewer_tokens_and_scores_nothing_twice(policy: Policy) -> None:
+    sequences = sample(policy, 8, max_length=T, seed=0)
+    scored: list[int] = []
+
+    def counted(written: Sequences) -> Scores:
+        scored.append(len(written))
+        return TokenSum()(written)
+
+    plain = action_values(policy, sequences, counted, completions=8)
+    full = sum(scored)
+    scored.clear()
+    again = action_values(policy, sequences, counted, completions=8, scheme="reuse")
+    assert sum(scored) < full
+    assert again.tokens < plain.tokens
+    assert again.n_BT.tolist() == plain.n_BT.tolist()
+
+
+def test_backward_skips_what_is_certain(vocabulary: Vocabulary) -> None:
+    """A policy that always writes a: nothing else can be drawn, and every value is exact."""
+    policy = GRUPolicy(vocabulary, embedding=2, hidden=2).double().eval()
+    with torch.no_grad():
+        policy.output.weight.zero_()
+        policy.output.bias.copy_(torch.tensor([0.0, -torch.inf, -torch.inf]))
+    sequences = sample(policy, 2, max_length=T)
+    found = action_values(policy, sequences, TokenSum(), scheme="backward")
+    assert found.tokens == 0
+    assert (found.q_BT == found.scores.values_B[:, None]).all()
+    assert (found.variance_BT == 0).all()
 
 
 def test_failed_completions_count_for_nobody(policy: Policy) -> None:
@@ -89,9 +163,12 @@ def exact_gradient(policy: Policy, everything: Sequences) -> torch.Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(policy.parameters()))])
 
 
-@pytest.mark.parametrize("baseline", ["leave_one_out", "none"])
+@pytest.mark.parametrize(
+    ("baseline", "scheme"),
+    [("none", "plain"), *(("leave_one_out", scheme) for scheme in SCHEMES)],
+)
 def test_the_estimated_gradient_is_the_exact_one(
-    policy: Policy, all_sequences: Sequences, baseline: str
+    policy: Policy, all_sequences: Sequences, baseline: str, scheme: Scheme
 ) -> None:
     """The mean of 300 estimates along a fixed direction and at every weight, z < 4.5 each.
 
@@ -101,7 +178,9 @@ def test_the_estimated_gradient_is_the_exact_one(
     estimates = []
     for seed in range(300):
         sequences = sample(policy, 16, max_length=T, seed=seed)
-        q_BT = action_values(policy, sequences, TokenSum(), completions=1, seed=seed + 9999).q_BT
+        q_BT = action_values(
+            policy, sequences, TokenSum(), completions=2, scheme=scheme, seed=seed + 9999
+        ).q_BT
         usable = sequences.mask_BT
         if baseline == "leave_one_out":
             q_BT, usable = leave_one_out_advantages(q_BT, sequences.lengths_B, usable)
@@ -158,5 +237,7 @@ def test_options_out_of_range(policy: Policy) -> None:
     sequences = sample(policy, 2, max_length=T)
     with pytest.raises(ValueError, match="completions 0"):
         action_values(policy, sequences, TokenSum(), completions=0)
+    with pytest.raises(ValueError, match="unknown scheme 'best'"):
+        action_values(policy, sequences, TokenSum(), scheme="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown backend 'fast'"):
         action_values(policy, sequences, TokenSum(), backend="fast")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
-from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward
+from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
+from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward, Scores
 
 TARGET = "abca"
 
@@ -225,6 +226,15 @@ def test_a_round_that_cannot_be_scored_changes_nothing() -> None:
     assert torch.equal(before, weights(agent))
 
 
+def test_an_agent_shows_what_it_is_and_has_done(small_task: Task) -> None:
+    agent = ORGAN("GRU", TokenEnv(small_task), policy_kwargs={"hidden": 4}, batch_size=8, seed=0)
+    assert repr(agent) == (
+        "<ORGAN with GRUPolicy: Small, token_sum; 0 batches of teacher forcing, 0 timesteps>"
+    )
+    agent.learn(1)
+    assert f"{agent.num_timesteps} timesteps" in repr(agent)
+
+
 def test_mistakes_are_named() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"baseline": "mean"}, "baseline is 'mean'"),
@@ -302,3 +312,34 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
         steps = [env.step(token) for token in tokens]
         assert steps[-1][2]
         assert steps[-1][1] == pytest.approx(value, abs=1e-6)
+
+
+def test_overlap_changes_no_bit() -> None:
+    agents = [make(overlap=overlap).learn(200) for overlap in (False, True)]
+    assert torch.equal(weights(agents[0]), weights(agents[1]))
+
+
+def test_overlap_scores_while_completions_are_made() -> None:
+    completing = threading.Event()
+
+    class Announcing(ConvDiscriminator):
+        def __call__(self, sequences: Sequences) -> Scores:
+            completing.set()
+            return super().__call__(sequences)
+
+    def waiting(texts: list[str]) -> list[float]:
+        assert completing.wait(timeout=30), "no completion was scored meanwhile"
+        return likeness(texts)
+
+    reward = 0.5 * Announcing(4, (1, 2), (4, 4)) + 0.5 * FunctionObjective(waiting)
+    agent = make(reward=reward, overlap=True, discriminator_steps=0)
+    completing.clear()
+    agent.learn(10)
+    assert agent.rounds == 1
+
+
+def test_overlap_refuses_what_two_threads_would_score_with() -> None:
+    shared = discriminator()
+    reward = 0.5 * shared + 0.5 * shared * FunctionObjective(likeness)
+    with pytest.raises(ValueError, match="conv_discriminator scores both"):
+        make(reward=reward, overlap=True).learn(10)

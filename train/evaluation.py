@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..agents import SequenceAgent
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task, read_lines
@@ -56,6 +57,23 @@ def figures_of_samples(
     return figures
 
 
+def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0) -> Figures:
+    """The figures of sequences that an agent writes, novelty against its task's data.
+
+    Args:
+        agent: who writes, with an environment.
+        n: how many sequences.
+        seed: of these samples.
+
+    Raises:
+        ValueError: the agent was loaded without an environment.
+    """
+    if agent.task is None:
+        raise ValueError(f"{agent} cannot be evaluated; load it with env=, or call set_env first")
+    reference = agent.task.data.texts if agent.task.data else []
+    return figures_of_samples(agent.task, agent.sample(n, seed=seed), reference, agent.policy)
+
+
 _CELL = len("0.123±0.456")
 HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 
@@ -74,9 +92,9 @@ def read_texts(path: str | Path) -> tuple[list[str], str]:
 def figures_as_json(figures: Figures) -> dict[str, float | None]:
     """``{"validity": 0.9, "validity_se": 0.01, ...}``; None for what could not be computed."""
     flat: dict[str, float | None] = {}
-    for name, figure in figures.items():
-        flat[name] = None if math.isnan(figure.value) else figure.value
-        flat[f"{name}_se"] = None if math.isnan(figure.se) else figure.se
+    for name, figure in figures.items():  # JSON has no word for infinity and NaN
+        flat[name] = figure.value if math.isfinite(figure.value) else None
+        flat[f"{name}_se"] = figure.se if math.isfinite(figure.se) else None
     return flat
 
 

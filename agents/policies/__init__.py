@@ -1,4 +1,5 @@
 from .base import Policy, State
 from .recurrent import GRUPolicy, LSTMPolicy
+from .transformer import TransformerPolicy
 
-__all__ = ["GRUPolicy", "LSTMPolicy", "Policy", "State"]
+__all__ = ["GRUPolicy", "LSTMPolicy", "Policy", "State", "TransformerPolicy"]

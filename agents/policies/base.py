@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...envs import Vocabulary
 
-State = tuple[Tensor, ...]  # every tensor has the batch first, so rows can be selected
+State = tuple[Tensor, ...]  # the policy's own; rows are taken by its ``select`` and ``branch``
 
 
 class Policy(nn.Module, ABC):
@@ -38,6 +38,14 @@ class Policy(nn.Module, ABC):
         Never with dropout. ``pad`` may be read too; what follows it means nothing.
         """
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of these rows of the batch."""
+        return tuple(tensor[rows] for tensor in state)
+
+    def branch(self, state: State, rows: Tensor) -> State:
+        """The state of ``len(rows)`` new rows, each going on from the row that it names."""
+        return self.select(state, rows)
+
     @abstractmethod
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Teacher forcing in one pass: logits (B, T, A), those at t given the tokens before t."""
@@ -60,3 +68,9 @@ class Policy(nn.Module, ABC):
         """What is read to predict ``tokens_BT``: ``bos``, then all but the last."""
         bos_B1 = tokens_BT.new_full((len(tokens_BT), 1), self.vocabulary.bos)
         return torch.cat([bos_B1, tokens_BT[:, :-1]], dim=1)
+
+
+def refuse_condition(condition: Tensor | None) -> None:
+    """Raise where a condition is given to a policy that takes none."""
+    if condition is not None:
+        raise ValueError("this policy takes no condition; give none")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...envs import Vocabulary
 from ...rewards.derived import Derived
-from .base import Policy, State
+from .base import Policy, State, refuse_condition
 
 
 class _RecurrentPolicy(Policy):
@@ -49,13 +49,13 @@ class _RecurrentPolicy(Policy):
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
         """Zeros, (B, H) a tensor."""
-        _refuse(condition)
+        refuse_condition(condition)
         zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
         return (zeros_BH,) * (self._states * self.layers)
 
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits (B, T, A) in one pass."""
-        _refuse(condition)
+        refuse_condition(condition)
         inputs = self.dropout(self.embedding(self.shifted(tokens_BT)))
         hidden_BTH, _ = self.network(inputs)
         logits_BTA: Tensor = self.output(self.dropout(hidden_BTH))
@@ -142,8 +142,3 @@ class LSTMPolicy(_RecurrentPolicy):
         i, f, g, o = (gates + recurrent).chunk(4, dim=1)
         c_BH = torch.addcmul(f.sigmoid() * c_BH, i.sigmoid(), g.tanh())
         return o.sigmoid() * c_BH.tanh(), c_BH
-
-
-def _refuse(condition: Tensor | None) -> None:
-    if condition is not None:
-        raise ValueError("this policy takes no condition; give none")

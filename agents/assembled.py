@@ -1,0 +1,214 @@
+"""What an agent is made of: a task, a policy, an optimiser, the rewards that learn, a seed.
+
+A Stable-Baselines3 algorithm up to the point where it would begin to learn. Everything random is a
+function of (seed, purpose, counters), so nothing but counters has to be kept to go on.
+"""
+
+# Shapes: B sequences, T steps
+from __future__ import annotations
+
+import difflib
+import secrets
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from ..envs import Constraint, Sequences, Task, Vocabulary
+from ..rewards import TrainableReward
+from .counter_rng import fold_in
+from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
+from .pretraining import seeded
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.name: policy for policy in (GRUPolicy, LSTMPolicy, TransformerPolicy)
+}
+
+
+class Purpose(IntEnum):
+    """What a random stream is for; the first thing folded into the seed."""
+
+    INITIAL_WEIGHTS = 0
+    TEACHER_FORCING = 1
+    TRAINING_SEQUENCES = 2
+    COMPLETIONS = 3
+    DISCRIMINATOR = 4
+    PREDICTION = 5
+    SAMPLE = 6
+
+
+@dataclass
+class Pretraining:
+    """How far the supervised beginning has come."""
+
+    step: int = 0
+    steps: int = 0
+    discriminator_step: int = 0
+
+
+class AssembledAgent(BaseAlgorithm):
+    """The parts of an agent, put together; ``SequenceAgent`` documents the arguments."""
+
+    policy_aliases: ClassVar[dict[str, Any]] = POLICIES
+    policy: Policy  # type: ignore[assignment] # ours are no BasePolicy: they write sequences
+
+    def __init__(
+        self,
+        policy: str | Policy,
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-3,
+        batch_size: int = 64,
+        max_grad_norm: float = 1.0,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        given = policy if isinstance(policy, Policy) else None
+        super().__init__(
+            type(policy) if isinstance(policy, Policy) else policy,  # type: ignore[arg-type]
+            env,
+            learning_rate,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=secrets.randbits(31) if seed is None else seed,
+        )
+        self.batch_size = batch_size
+        self.max_grad_norm = max_grad_norm
+        self.stats_window_size = stats_window_size
+        self.rounds = 0
+        self.sampled = 0
+        self.pretraining = Pretraining()
+        self._given_policy = given
+        self._pretraining_optimizer: torch.optim.Optimizer | None = None
+        self._pending_rewards: dict[str, Any] = {}
+        self._predictions = 0
+        self.stopped: str | None = None  # why learning ended before its last timestep, if it did
+        self.task: Task | None = None
+        self.constraint: Constraint | None = None  # which tokens may come next, wherever it writes
+        if self.env is not None:
+            self.task = task_of(self.env)
+            self.constraint = self.task.constraint
+        if _init_setup_model:
+            self._setup_model()
+
+    # --- setting up -------------------------------------------------------------------------
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        if self.task is None:
+            raise ValueError(
+                "an agent needs an environment to learn; give env, or load a saved one"
+            )
+        self._make_policy(self.task.vocabulary)
+        self.max_length = self.task.max_length
+        self._adopt_rewards()
+
+    def _make_policy(self, vocabulary: Vocabulary) -> None:
+        if self._given_policy is not None:
+            if self._given_policy.vocabulary != vocabulary:
+                raise ValueError(
+                    f"the policy writes {self._given_policy.vocabulary} and the task "
+                    f"{vocabulary}; make the task with vocabulary=policy.vocabulary"
+                )
+            self.policy = self._given_policy
+        else:
+            with seeded(self._seed_of(Purpose.INITIAL_WEIGHTS)):
+                self.policy = self.policy_class(vocabulary, **self.policy_kwargs)  # type: ignore
+        self.policy.to(self.device).eval()
+        rate = self.lr_schedule(1.0)
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=rate)
+
+    def _adopt_rewards(self) -> None:
+        """Bring the task's trainable rewards here; untrained ones begin as the seed says."""
+        assert self.task is not None
+        self.task.reward.prepare(self.task.vocabulary, self.max_length, self.device)
+        for index, reward in enumerate(self._trainable_rewards().values()):
+            if reward.updates == 0:
+                reward.initialise(self._seed_of(Purpose.INITIAL_WEIGHTS, 1 + index))
+
+    def _get_policy_from_name(self, policy_name: str) -> Any:
+        if policy_name not in POLICIES:
+            near = difflib.get_close_matches(policy_name.upper(), POLICIES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
+            raise ValueError(f"unknown policy {policy_name!r}; {hint}")
+        return POLICIES[policy_name]
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Use another environment with the same vocabulary."""
+        if not hasattr(self, "n_envs"):  # loaded without an environment
+            env = self._wrap_env(env, self.verbose)
+            self.observation_space, self.action_space = env.observation_space, env.action_space
+            self.n_envs = env.num_envs
+        super().set_env(env, force_reset)
+        assert self.env is not None
+        task = task_of(self.env)
+        if task.vocabulary != self.policy.vocabulary:
+            raise ValueError(
+                f"the agent writes {self.policy.vocabulary} and the environment {task.vocabulary}; "
+                "make the environment with vocabulary=agent.policy.vocabulary"
+            )
+        self.task, self.constraint = task, task.constraint
+        self.max_length = task.max_length
+        self._adopt_rewards()
+
+    def _seed_of(self, purpose: Purpose, *numbers: int) -> int:
+        assert self.seed is not None
+        return fold_in(self.seed, purpose, *numbers)
+
+    def _trainable_rewards(self) -> dict[str, TrainableReward]:
+        """The rewards that learn, by name."""
+        named = self.task.reward.named() if self.task else {}
+        return {name: each for name, each in named.items() if isinstance(each, TrainableReward)}
+
+    def _real_sequences(self, sequences: Sequences | list[str] | None) -> Sequences:
+        if isinstance(sequences, list):
+            sequences = self.policy.vocabulary.encode(sequences)
+        elif sequences is None:
+            sequences = None if self.task is None else self.task.data
+        if sequences is None or not len(sequences):
+            raise ValueError(
+                "there are no real sequences to learn from; give some, or a task with data"
+            )
+        if sequences.vocabulary != self.policy.vocabulary:
+            raise ValueError(
+                f"the sequences are of {sequences.vocabulary}, the policy writes "
+                f"{self.policy.vocabulary}; encode them with agent.policy.vocabulary"
+            )
+        return sequences.padded(self.max_length)
+
+    def _copy_of_policy(self) -> Policy:
+        copy = deepcopy(self.policy).eval()
+        for parameter in copy.parameters():
+            parameter.requires_grad_(False)
+        return copy
+
+
+def task_of(env: VecEnv) -> Task:
+    """The task that an environment of ours is made of.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    try:
+        task = env.get_attr("task")[0]
+    except AttributeError:
+        task = None
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"{env} has no task; these agents learn on tokengym's environments, for example "
+            "gym.make('tokengym/Molecules-v0')"
+        )
+    return task
