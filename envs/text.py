@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from ..rewards import RewardSpec, make_reward
 from ..rewards.texts import KnownPairs, KnownWords
 from .data import file_stamp, read_lines
-from .encoding import encode_data
+from .encoding import encode_data, vocabulary_of
 from .task import Task
 from .vocabulary import Vocabulary
 
@@ -54,7 +54,7 @@ def text(
         raise ValueError(f"tokenization is {tokenization!r}; expected 'characters' or 'words'")
     texts = _lines(data, column, file_stamp(data))
     if vocabulary is None:
-        vocabulary = _vocabulary_of(texts, tokenization)
+        vocabulary = vocabulary_of(texts, tokenization)
     sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     if reward is None:
         reward = (KnownWords if tokenization == "characters" else KnownPairs)(texts)
@@ -71,8 +71,3 @@ def text(
 def _lines(data: str, column: str | None, stamp: tuple[int, int]) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
     return tuple(line.text for line in read_lines(BUILT_IN.get(data, data), column))
-
-
-@lru_cache(maxsize=4)
-def _vocabulary_of(texts: tuple[str, ...], tokenization: Unit) -> Vocabulary:
-    return Vocabulary.from_corpus(texts, tokenization)

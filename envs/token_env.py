@@ -74,7 +74,7 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._tokens_T[: len(start)] = start
         self._length = len(start)
         if self._masks is not None:
-            self._masks.restart(np.ones(1, bool), start[None])
+            self._masks.restart(np.zeros(1, int), start[None])
             self._masks.refresh()
         return self._tokens_T.copy(), self._mask_info()
 
@@ -129,7 +129,7 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         refusal = self._masks.refusal(token, position) if forbidden else None
         if refusal and self._masks.constraint.on_forbidden == "raise":
             raise ValueError(f"{refusal}; choose among those where info['action_mask'] is 1")
-        self._masks.advance(tokens_1, np.array([forbidden or ended]))
+        self._masks.advance(tokens_1, np.array([ended]), [0] if forbidden else [])
         self._masks.refresh()
         return self._mask_info() | ({"forbidden": refusal} if refusal else {})
 

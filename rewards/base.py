@@ -52,8 +52,9 @@ class Scores:
     def of(cls, name: str, values_B: Tensor, ok_B: Tensor | None = None) -> Scores:
         """The scores of a single component; not ok where ``ok_B`` says so or a value is NaN."""
         values_B = values_B.detach().float()
-        ok_B = ~values_B.isnan() if ok_B is None else ok_B & ~values_B.isnan()
-        values_B = values_B.masked_fill(~ok_B, torch.nan)
+        if ok_B is not None:
+            values_B = values_B.masked_fill(~ok_B, torch.nan)
+        ok_B = values_B == values_B  # NaN alone differs from itself
         return cls(values_B, ok_B, {name: values_B})
 
 
