@@ -88,7 +88,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"{len(prompts)} prompts for {self.num_envs} environments; give one each"
             )
         starts = self._encode_prompts(options, prompts, mask_B)
-        self._restart(mask_B)
+        self._restart(mask_B if self._begun else np.ones(self.num_envs, bool))
         for row, start in starts.items():
             self._tokens_BT[row, : len(start)] = start
             self._lengths_B[row] = len(start)
@@ -134,7 +134,9 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._masks.advance(tokens_B, forbidden_B | ended_B)
         rewards_B, infos = np.zeros(self.num_envs), dict[str, Any]()
         if len(rows_E := np.flatnonzero(ended_B)):
+            self._begun = False  # until they are scored: if that raises, all begin anew
             infos = self._finish(rows_E, ended_B, rewards_B, refusals)
+            self._begun = True
         if self._masks is not None:
             self._masks.refresh()
         if refusals:

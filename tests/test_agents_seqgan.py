@@ -302,3 +302,22 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
         steps = [env.step(token) for token in tokens]
         assert steps[-1][2]
         assert steps[-1][1] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_repetition_penalty_makes_a_repetition_worth_less(sign: float) -> None:
+    agent = make(reward=FunctionObjective(likeness))
+    sequences = agent.policy.vocabulary.encode(["abca", "abca", "cccc"])
+    shaped_B = agent._shape_terminal(sequences, torch.full((3,), sign))
+    penalty_B = torch.tensor([1 / 3, 1 / 3, 2 / 3])  # 2 of 3 are different, one stands twice
+    expected_B = penalty_B if sign > 0 else penalty_B - 2
+    torch.testing.assert_close(shaped_B, expected_B)
+    assert shaped_B[0] < shaped_B[2]
+
+
+def test_one_token_has_an_advantage_without_spread() -> None:
+    vocabulary = Vocabulary.from_tokens(["a", "b"], "characters", eos=False)
+    reward = FunctionObjective(lambda texts: [1.0] * len(texts))
+    task = Task(name="One", vocabulary=vocabulary, max_length=1, reward=reward)
+    agent = ORGAN("GRU", TokenEnv(task), batch_size=1, baseline="none", seed=0)
+    assert agent._train_round().metrics["train/advantage_std"] == 0.0

@@ -195,6 +195,7 @@ def test_discriminator_learns_to_tell_two_sources() -> None:
     vocabulary = Vocabulary.from_tokens(["a", "b"], "characters")
     torch.manual_seed(0)
     reward = ConvDiscriminator(4, (1, 2), (4, 4), learning_rate=0.01, l2=0)
+    reward.prepare(vocabulary, 5, "cpu")
     real = vocabulary.encode(["aab", "aa", "aba", "baa"] * 8)
     generated = vocabulary.encode(["bbb", "bb", "bba", "bab"] * 8)
     for _ in range(300):
@@ -244,3 +245,10 @@ def test_without_rdkit_the_error_names_the_extra() -> None:
 
 def test_top_level_decorator_is_the_same() -> None:
     assert tokengym.objective is objective
+
+
+def test_discriminator_refuses_what_it_would_cut(vocabulary: Vocabulary) -> None:
+    reward = small_discriminator()
+    reward(vocabulary.encode(["ab"]))  # by hand: it was made for 3 tokens
+    with pytest.raises(ValueError, match="reads up to 3 tokens and a sequence has 4; call prepare"):
+        reward(vocabulary.encode(["aba"]))

@@ -138,6 +138,11 @@ class ConvDiscriminator(TrainableReward):
                 f"{sequences.vocabulary}; make a new one for each task"
             )
         longest = int(sequences.lengths_B.max()) if len(sequences) else 0
+        if longest > self.max_length:
+            raise ValueError(
+                f"this discriminator reads up to {self.max_length} tokens and a sequence has "
+                f"{longest}; call prepare(vocabulary, max_length, device) before its first use"
+            )
         return sequences.tokens_BT[:, :longest].to(self.device)
 
 
