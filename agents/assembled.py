@@ -206,12 +206,17 @@ def task_of(env: VecEnv) -> Task:
     """The task that an environment of ours is made of.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is none of ours, or its task stays in another process.
     """
     try:
         task = env.get_attr("task")[0]
     except AttributeError:
         task = None
+    except (EOFError, ConnectionError) as error:  # the process ended over it
+        raise ValueError(
+            f"{env} cannot hand over its task, which is none of tokengym's, or holds something "
+            "that cannot be pickled, such as a lambda; give the environment itself, or make_sb3's"
+        ) from error
     if not isinstance(task, Task):
         raise ValueError(
             f"{env} has no task; these agents learn on tokengym's environments, for example "

@@ -16,7 +16,7 @@ import os
 import tempfile
 import warnings
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -71,13 +71,15 @@ def melodies(
         texts = tuple(text for text in texts if text.count(" ") + 2 <= max_length)
     if vocabulary is None:
         vocabulary = _vocabulary_of(texts)
-    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+    load_data = partial(
+        encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid
+    )
     return Task(
         name="Melodies",
         vocabulary=vocabulary,
-        max_length=sequences.tokens_BT.shape[1],
+        max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        load_data=lambda: sequences,
+        load_data=load_data,
         domain="melodies",
         draw=draw_melody,
     )

@@ -7,7 +7,7 @@ them short and plain, 12,187 characters, 941 different words with their punctuat
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -57,15 +57,17 @@ def text(
     texts = _lines(data, column, tokenization, skip_invalid, file_stamp(data))
     if vocabulary is None:
         vocabulary = _vocabulary_of(texts, tokenization)
-    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+    load_data = partial(
+        encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid
+    )
     if reward is None:
         reward = (KnownWords if tokenization == "characters" else KnownPairs)(texts)
     return Task(
         name="Text",
         vocabulary=vocabulary,
-        max_length=sequences.tokens_BT.shape[1],
+        max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        load_data=lambda: sequences,
+        load_data=load_data,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...rewards import RewardSpec, make_reward
 from ..constraints import Constraint
 from ..task import Task
@@ -37,6 +39,6 @@ def source_task(
         max_length=source.length,
         reward=SourceLogProb(source) if reward is None else make_reward(reward),
         constraint=constraint,
-        load_data=lambda: source.sample(data_size, seed),
+        load_data=partial(source.sample, data_size, seed),
         source=source,
     )
