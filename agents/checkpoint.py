@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file; what is no tensor is JSON in its header.
 
 Loading runs no code from the file. A file is written beside its place and moved there whole, so a
-checkpoint is either the old one or the new one; a checksum finds bytes that changed since.
+checkpoint is either the old one or the new one; a checksum of all of it finds what changed since.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-FORMAT = 1
-_KEY = "tokengym"
+FORMAT = 2
+_KEY, _DIGEST = "tokengym", "sha256"
 
 
 class CheckpointError(ValueError):
@@ -54,16 +54,17 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], state: Any)
         TypeError: ``state`` holds something that JSON has no word for.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "digest": _digest(plain), "state": state}
-    text = json.dumps(header, allow_nan=True)
-    write_atomically(path, serialize(plain, metadata={_KEY: text}))
+    text = json.dumps({"format": FORMAT, "state": state}, allow_nan=True)
+    metadata = {_KEY: text, _DIGEST: _digest(plain, text)}
+    write_atomically(path, serialize(plain, metadata=metadata))
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     """Read what ``save_checkpoint`` wrote: the tensors, on the CPU, and the JSON value.
 
     Raises:
-        CheckpointError: the file is missing, is no checkpoint, is cut short or was changed.
+        CheckpointError: the file is missing, is no checkpoint, is cut short or was changed, or a
+            number in it is not finite.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint {path}; is the path right?")
@@ -77,8 +78,8 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         ) from error
     try:
         header = json.loads(metadata[_KEY])
-        version, digest, state = header["format"], header["digest"], header["state"]
-    except (KeyError, TypeError, ValueError) as error:
+        version, state = header["format"], header["state"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is a safetensors file, but no tokengym checkpoint"
         ) from error
@@ -86,10 +87,15 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         raise CheckpointError(
             f"{path} has checkpoint format {version}; this version reads {FORMAT}"
         )
-    if digest != _digest(tensors):
+    if metadata.get(_DIGEST) != _digest(tensors, metadata[_KEY]):
         raise CheckpointError(
             f"{path} was changed since it was written: its checksum is another one"
         )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: {name} holds numbers that are not finite; use an older checkpoint"
+            )
     return tensors, state
 
 
@@ -127,8 +133,8 @@ def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     }
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

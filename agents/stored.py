@@ -8,15 +8,16 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
+from collections import deque
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 
 from ..envs import Vocabulary
-from .assembled import AssembledAgent, Pretraining
+from ..rewards import TrainableReward
+from .assembled import POLICIES, AssembledAgent, Pretraining
 from .checkpoint import (
     CheckpointError,
     flatten_optimizer,
@@ -25,12 +26,14 @@ from .checkpoint import (
     save_checkpoint,
     with_prefix,
 )
+from .policies import Policy
 
 # Constructor parameters that are no hyperparameters of the algorithm.
 _NOT_SAVED = {
-    "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
+    "self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
     "_init_setup_model",
 }  # fmt: skip
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class StoredAgent(AssembledAgent):
@@ -51,8 +54,9 @@ class StoredAgent(AssembledAgent):
         tensors |= optimizer_tensors
         state: dict[str, Any] = {
             "agent": type(self).__name__,
-            "options": self._options(),
-            "policy": {"name": self.policy.name, "config": self.policy.config()},
+            "options": (options := self._options()),
+            "not_saved": [name for name in self._hyperparameters() if name not in options],
+            "policy": {"name": _policy_name(self.policy), "config": self.policy.config()},
             "vocabulary": self.policy.vocabulary.to_json(),
             "max_length": self.max_length,
             "seed": self.seed,
@@ -83,9 +87,7 @@ class StoredAgent(AssembledAgent):
 
     def _options(self) -> dict[str, Any]:
         options = {}
-        for name in inspect.signature(type(self).__init__).parameters:
-            if name in _NOT_SAVED or name == "self":
-                continue
+        for name in self._hyperparameters():
             value = getattr(self, name)
             try:
                 json.dumps(value)
@@ -99,11 +101,24 @@ class StoredAgent(AssembledAgent):
         return options
 
     @classmethod
+    def _hyperparameters(cls) -> list[str]:
+        """The constructor's keywords; with ``**kwargs`` also those that it hands on upwards."""
+        names: dict[str, None] = {}
+        for kind in cls.__mro__:
+            parameters = inspect.signature(kind.__init__).parameters.values()
+            names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return [name for name in names if name not in _NOT_SAVED]
+
+    @classmethod
     def load(  # type: ignore[override] # nothing is unpickled, so there is nothing to customise
         cls,
         path: str | Path,
         env: GymEnv | str | None = None,
         device: torch.device | str = "auto",
+        *,
+        policy: Policy | type[Policy] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Read a checkpoint; no code from the file is run.
@@ -112,6 +127,8 @@ class StoredAgent(AssembledAgent):
             path: what ``save`` wrote.
             env: to learn on; without it the agent can only write.
             device: where to put it.
+            policy: the class of the policy, or one of its kind to take the weights, where it is
+                none of this project's.
             **kwargs: constructor keywords that differ from the saved ones.
 
         Raises:
@@ -125,22 +142,28 @@ class StoredAgent(AssembledAgent):
                     f"{path} holds a {state['agent']}, not a {cls.__name__}; load it with "
                     f"{state['agent']}.load"
                 )
+            if missing := [name for name in state["not_saved"] if name not in kwargs]:
+                raise CheckpointError(
+                    f"{path} could not hold {missing[0]}; give it again: "
+                    f"load(path, {missing[0]}=...)"
+                )
+            known = cls._hyperparameters()
+            options = {name: v for name, v in state["options"].items() if name in known} | kwargs
             agent = cls(
-                state["policy"]["name"],
+                _saved_policy(path, state["policy"]["name"]) if policy is None else policy,
                 env,
                 **{
                     "policy_kwargs": state["policy"]["config"],
                     "seed": state["seed"],
                     "device": device,
-                    **state["options"],
-                    **kwargs,
+                    **options,
                 },
                 _init_setup_model=False,
             )
             agent._setup_loaded(tensors, state)
         except CheckpointError:
             raise
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except Exception as error:  # a file may hold anything
             raise CheckpointError(
                 f"{path} does not fit this version or environment: {type(error).__name__}: {error}"
             ) from error
@@ -158,17 +181,21 @@ class StoredAgent(AssembledAgent):
         self.policy.load_state_dict(with_prefix("policy", tensors))
         restore_optimizer("optimizer", self.optimizer, tensors, state["optimizer"])
         self.max_length = int(state["max_length"])
+        if not 1 <= self.max_length < 2**31:
+            raise ValueError(f"max_length is {self.max_length}; expected at least 1, below 2**31")
         self.num_timesteps = int(state["num_timesteps"])
         self.rounds, self.sampled = int(state["rounds"]), int(state["sampled"])
         self._n_updates = int(state["updates"])
         self._current_progress_remaining = float(state["progress_remaining"])
-        self.pretraining = Pretraining(**state["pretraining"])
+        self.pretraining = Pretraining(**{k: int(v) for k, v in state["pretraining"].items()})
         if "pretraining_optimizer" in state:
             self._pretraining_optimizer = torch.optim.Adam(self.policy.parameters())
             restore_optimizer(
                 "pretraining", self._pretraining_optimizer, tensors, state["pretraining_optimizer"]
             )
-        self._loaded_episodes = state["episodes"]
+        episodes = [{"r": float(e["r"]), "l": int(e["l"])} for e in state["episodes"]]
+        self.ep_info_buffer = deque(episodes, maxlen=self.stats_window_size)
+        self.ep_success_buffer = deque(maxlen=self.stats_window_size)
         rewards = {k: v for k, v in tensors.items() if k.startswith("rewards.")}
         self._pending_rewards = {"tensors": rewards, "state": state["rewards"]}
         if self.task is not None:
@@ -188,6 +215,7 @@ class StoredAgent(AssembledAgent):
         tensors, states = self._pending_rewards["tensors"], self._pending_rewards["state"]
         for name, reward in self._trainable_rewards().items():
             if name in states:
+                self._say_what_is_lost(name, reward, with_prefix(f"rewards.{name}.network", tensors))
                 reward.network.load_state_dict(with_prefix(f"rewards.{name}.network", tensors))
                 restore_optimizer(
                     f"rewards.{name}.optimizer",
@@ -198,13 +226,33 @@ class StoredAgent(AssembledAgent):
                 reward.updates = int(states[name]["updates"])
         self._pending_rewards = {}
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        result = super()._setup_learn(*args, **kwargs)
-        if episodes := getattr(self, "_loaded_episodes", None):
-            assert self.ep_info_buffer is not None
-            self.ep_info_buffer.extend(episodes)
-            self._loaded_episodes = None
-        return result
+    def _say_what_is_lost(
+        self, name: str, reward: TrainableReward, saved: dict[str, torch.Tensor]
+    ) -> None:
+        here = reward.network.state_dict()
+        if reward.updates and any(not torch.equal(v.cpu(), saved[k]) for k, v in here.items()):
+            warnings.warn(
+                f"{name} had {reward.updates} updates, maybe of an agent that goes on learning; "
+                "they are overwritten by the checkpoint. Give the loaded agent an environment of "
+                "its own",
+                stacklevel=5,
+            )
+
+
+def _policy_name(policy: Policy) -> str:
+    """The name that it is made by; of a class of a user's own, the class."""
+    kind = type(policy)
+    own = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name, known in POLICIES.items() if known is kind), own)
+
+
+def _saved_policy(path: Path, name: str) -> str:
+    if name in POLICIES:
+        return name
+    raise CheckpointError(
+        f"{path} was written by a policy of the class {name!r}, which is none of "
+        f"{', '.join(POLICIES)}; give it: load(path, policy=...)"
+    )
 
 
 def checkpoint_path(path: str | Path) -> Path:
