@@ -107,9 +107,12 @@ class AssembledAgent(BaseAlgorithm):
         self._pretraining_optimizer: torch.optim.Optimizer | None = None
         self._pending_rewards: dict[str, Any] = {}
         self._predictions = 0
+        self.stopped: str | None = None  # why learning ended before its last timestep, if it did
         self.task: Task | None = None
+        self.constraint: Constraint | None = None  # which tokens may come next, wherever it writes
         if self.env is not None:
             self.task = task_of(self.env)
+            self.constraint = self.task.constraint
         if _init_setup_model:
             self._setup_model()
 
@@ -181,7 +184,7 @@ class AssembledAgent(BaseAlgorithm):
                 f"the agent writes {self.policy.vocabulary} and the environment {task.vocabulary}; "
                 "make the environment with vocabulary=agent.policy.vocabulary"
             )
-        self.task = task
+        self.task, self.constraint = task, task.constraint
         self.max_length = task.max_length
         self._adopt_rewards()
 
@@ -190,18 +193,9 @@ class AssembledAgent(BaseAlgorithm):
         return fold_in(self.seed, purpose, *numbers)
 
     def _trainable_rewards(self) -> dict[str, TrainableReward]:
-        """The rewards that learn, by name, numbered where a name stands twice."""
-        found: dict[str, TrainableReward] = {}
-        for reward in self.task.reward.components() if self.task else ():
-            if isinstance(reward, TrainableReward):
-                number = sum(name.split("#")[0] == reward.name for name in found)
-                found[reward.name + (f"#{number + 1}" if number else "")] = reward
-        return found
-
-    @property
-    def constraint(self) -> Constraint | None:
-        """Which tokens may come next, as the environment's task says; saved with neither."""
-        return None if self.task is None else self.task.constraint
+        """The rewards that learn, by name."""
+        named = self.task.reward.named() if self.task else {}
+        return {name: each for name, each in named.items() if isinstance(each, TrainableReward)}
 
     def _real_sequences(self, sequences: Sequences | list[str] | None) -> Sequences:
         if isinstance(sequences, list):

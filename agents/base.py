@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 
 from ..envs import Sequences
-from ..rewards import Scores
+from ..rewards import BudgetExhausted, Progress, Scores
 from .assembled import Pretraining, Purpose
 from .counter_rng import fold_in
 from .pretraining import (
@@ -158,6 +158,9 @@ class SequenceAgent(StoredAgent):
         Callbacks see ``on_step`` once a token step, all of a round's after its update, so that
         what they save is a whole number of rounds.
 
+        It ends early, with a whole round, when an objective has spent its budget; ``stopped`` then
+        says so.
+
         Args:
             total_timesteps: tokens; the last round is finished.
             callback: as in Stable-Baselines3.
@@ -165,6 +168,10 @@ class SequenceAgent(StoredAgent):
             tb_log_name: the name of the TensorBoard run.
             reset_num_timesteps: count from 0.
             progress_bar: show one.
+
+        Raises:
+            ObjectiveError: an objective broke its contract, and the round has changed nothing; or
+                it fails on too many sequences.
         """
         if self.task is None:
             raise ValueError("there is no environment to learn from; call set_env first")
@@ -173,11 +180,15 @@ class SequenceAgent(StoredAgent):
         )
         self._before_learning()
         hooks.on_training_start(locals(), globals())
-        going_on = True
-        while self.num_timesteps < total_timesteps and going_on:
+        self.stopped, going_on = None, True
+        while self.num_timesteps < total_timesteps and going_on and self._can_be_scored():
             hooks.on_rollout_start()
             self._update_learning_rate(self.optimizer)
+            self.task.reward.begin_round(
+                Progress(self.rounds, self.num_timesteps / total_timesteps)
+            )
             made = self._train_round()
+            self.task.reward.end_round(made.sequences, made.scores)
             self.rounds += 1
             self.num_timesteps += made.sequences.num_tokens
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
@@ -193,6 +204,15 @@ class SequenceAgent(StoredAgent):
 
     def _before_learning(self) -> None:
         """What has to be there before the first round."""
+
+    def _can_be_scored(self) -> bool:
+        """Whether the reward can score another round; ``stopped`` says why not."""
+        assert self.task is not None
+        try:
+            self.task.reward.ensure_usable()
+        except BudgetExhausted as spent:
+            self.stopped = str(spent)
+        return self.stopped is None
 
     def _update_policy(self, loss: torch.Tensor) -> float:
         """One step of the optimiser; returns the gradient's norm before it was clipped."""
@@ -219,9 +239,7 @@ class SequenceAgent(StoredAgent):
             self.logger.record(
                 "rollout/ep_len_mean", float(np.mean([e["l"] for e in self.ep_info_buffer]))
             )
-        for name, part_B in scores.parts.items():
-            self.logger.record(f"reward/{name}", float(part_B.nanmean()))
-        self.logger.record("reward/failed", int((~scores.ok_B).sum()))
+        self._record_reward(scores)
         if self.constraint is not None:
             self.logger.record("rollout/constraint_fallbacks", self.constraint.fallbacks)
         for name, value in made.metrics.items():
@@ -232,6 +250,20 @@ class SequenceAgent(StoredAgent):
         self.logger.record("time/fps", int(done / seconds))
         self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+
+    def _record_reward(self, scores: Scores) -> None:
+        """Every component's values, failures and figures, and those before its transform."""
+        assert self.task is not None
+        for name, part_B in scores.parts.items():
+            component, raw, _ = name.partition(".raw")
+            mean = float(part_B.nanmean())  # NaN where all failed
+            self.logger.record(f"reward/{component}/{'raw' if raw else 'mean'}", mean)
+            self.logger.record(f"reward/{component}/failed", int(part_B.isnan().sum()))
+        for name, reward in self.task.reward.named().items():
+            if not reward.children:
+                for figure, value in reward.take_statistics().items():
+                    self.logger.record(f"reward/{name}/{figure}", value)
+        self.logger.record("reward/failed", int((~scores.ok_B).sum()))
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         made = super()._init_callback(callback, progress_bar=False)

@@ -20,7 +20,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 FORMAT = 2
-_KEY, _DIGEST = "tokengym", "sha256"
+_KEY = "tokengym"
 
 
 class CheckpointError(ValueError):
@@ -54,9 +54,9 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], state: Any)
         TypeError: ``state`` holds something that JSON has no word for.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps({"format": FORMAT, "state": state}, allow_nan=True)
-    metadata = {_KEY: text, _DIGEST: _digest(plain, text)}
-    write_atomically(path, serialize(plain, metadata=metadata))
+    header = {"format": FORMAT, "digest": _digest(plain, state), "state": state}
+    text = json.dumps(header, allow_nan=True)
+    write_atomically(path, serialize(plain, metadata={_KEY: text}))
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
@@ -79,6 +79,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     try:
         header = json.loads(metadata[_KEY])
         version, state = header["format"], header["state"]
+        whole = header["digest"] == _digest(tensors, state)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is a safetensors file, but no tokengym checkpoint"
@@ -87,7 +88,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         raise CheckpointError(
             f"{path} has checkpoint format {version}; this version reads {FORMAT}"
         )
-    if metadata.get(_DIGEST) != _digest(tensors, metadata[_KEY]):
+    if not whole:
         raise CheckpointError(
             f"{path} was changed since it was written: its checksum is another one"
         )
@@ -99,42 +100,8 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     return tensors, state
 
 
-def flatten_optimizer(
-    prefix: str, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], Any]:
-    """An optimiser's state as named tensors, and the rest of it as a JSON value."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"{prefix}.{index}.{name}": value
-        for index, values in state["state"].items()
-        for name, value in values.items()
-    }
-    return tensors, state["param_groups"]
-
-
-def restore_optimizer(
-    prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: Any
-) -> None:
-    """The inverse of ``flatten_optimizer``, into an optimiser of the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in with_prefix(prefix, tensors).items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose name begins with ``prefix.``, under the rest of their name."""
-    start = prefix + "."
-    return {
-        name.removeprefix(start): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(start)
-    }
-
-
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
+def _digest(tensors: Mapping[str, Tensor], state: Any) -> str:
+    digest = hashlib.sha256(json.dumps(state).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

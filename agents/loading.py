@@ -36,7 +36,8 @@ def load_agent(path: str | Path, env: GymEnv | str | None = None, **kwargs: Any)
     return known[name].load(path, env, **kwargs)
 
 
-def _subclasses(kind: type[SequenceAgent]) -> Iterator[type[SequenceAgent]]:
-    for below in kind.__subclasses__():
+def _subclasses(kind: type) -> Iterator[type[SequenceAgent]]:
+    found: list[type[SequenceAgent]] = kind.__subclasses__()
+    for below in found:
         yield below
         yield from _subclasses(below)

@@ -26,9 +26,10 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
+from ..rewards.base import Credit, total_scores
+from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .base import Round, SequenceAgent
-from .checkpoint import with_prefix
 from .counter_rng import fold_in
 from .losses import kl_divergence, leave_one_out_advantages, reinforce_loss, token_log_probs
 from .policies import Policy
@@ -120,10 +121,6 @@ class SeqGAN(SequenceAgent):
 
     def _adopt_rewards(self) -> None:
         super()._adopt_rewards()
-        assert self.task is not None
-        terms = self.task.reward.terms()
-        self.rollout_reward = _sum_of(terms, "rollouts")
-        self.terminal_reward = _sum_of(terms, "terminal")
         self._check_rewards()
 
     def _check_rewards(self) -> None:
@@ -236,27 +233,26 @@ class SeqGAN(SequenceAgent):
 
     def _value(self, sequences: Sequences) -> tuple[Tensor, Tensor, Scores, dict[str, float]]:
         """Q of every token, where it is usable, the finished scores, and metrics."""
+        assert self.task is not None
+        terms = self.task.reward.terms()  # a schedule has others in every round
         metrics: dict[str, float] = {}
         q_BT = torch.zeros(sequences.tokens_BT.shape, device=self.device)
         usable_BT = sequences.mask_BT
         found: list[Scores] = []
-        if self.rollout_reward is not None:
-            rollouts = self._roll_out(sequences, self.rollout_reward)
+        if cheap := _of_credit("rollouts", terms):
+            rollouts = self._roll_out(sequences, Sum(cheap))
             q_BT = q_BT + rollouts.q_BT
             usable_BT = usable_BT & (rollouts.n_BT > 0)
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
-        if self.terminal_reward is not None:
-            scores = self.terminal_reward(sequences)
+        if dear := _of_credit("terminal", terms):
+            scores = Sum(dear)(sequences)
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
             found.append(scores)
         q_BT = torch.where(usable_BT, q_BT, 0.0)
-        ok_B = torch.stack([scores.ok_B for scores in found]).all(dim=0)
-        total_B = torch.stack([scores.values_B for scores in found]).sum(dim=0)
-        parts = {name: part for scores in found for name, part in scores.parts.items()}
-        return q_BT, usable_BT, Scores(total_B, ok_B, parts), metrics
+        return q_BT, usable_BT, total_scores(sequences, found), metrics
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
         return action_values(
@@ -349,6 +345,5 @@ class SeqGAN(SequenceAgent):
             self.prior.load_state_dict(saved)
 
 
-def _sum_of(terms: list[tuple[float, Reward]], credit: str) -> Reward | None:
-    chosen = [(weight, reward) for weight, reward in terms if reward.credit == credit]
-    return Sum(chosen) if chosen else None
+def _of_credit(credit: Credit, terms: list[tuple[float, Reward]]) -> list[tuple[float, Reward]]:
+    return [(weight, reward) for weight, reward in terms if reward.credit == credit]

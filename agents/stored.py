@@ -15,17 +15,12 @@ from typing import Any, Self
 import torch
 from stable_baselines3.common.type_aliases import GymEnv
 
-from ..envs import Vocabulary
-from ..rewards import TrainableReward
+from ..envs import Constraint, UnknownConstraintError, Vocabulary, make_constraint
+from ..envs.constraints import ConstraintSpec, constraint_from_json, constraint_to_json
+from ..rewards import Reward, TrainableReward
+from ..rewards.state import flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import POLICIES, AssembledAgent, Pretraining
-from .checkpoint import (
-    CheckpointError,
-    flatten_optimizer,
-    load_checkpoint,
-    restore_optimizer,
-    save_checkpoint,
-    with_prefix,
-)
+from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .policies import Policy
 
 # Constructor parameters that are no hyperparameters of the algorithm.
@@ -59,6 +54,7 @@ class StoredAgent(AssembledAgent):
             "policy": {"name": _policy_name(self.policy), "config": self.policy.config()},
             "vocabulary": self.policy.vocabulary.to_json(),
             "max_length": self.max_length,
+            "constraint": None if self.constraint is None else constraint_to_json(self.constraint),
             "seed": self.seed,
             "num_timesteps": self.num_timesteps,
             "rounds": self.rounds,
@@ -74,12 +70,11 @@ class StoredAgent(AssembledAgent):
             more, groups = flatten_optimizer("pretraining", self._pretraining_optimizer)
             tensors |= more
             state["pretraining_optimizer"] = groups
-        for name, reward in self._trainable_rewards().items():
-            network = reward.network.state_dict()
-            tensors |= {f"rewards.{name}.network.{k}": v for k, v in network.items()}
-            more, groups = flatten_optimizer(f"rewards.{name}.optimizer", reward.optimizer)
-            tensors |= more
-            state["rewards"][name] = {"optimizer": groups, "updates": reward.updates}
+        for name, reward in (self.task.reward.named() if self.task else {}).items():
+            more, kept = reward.state()
+            tensors |= {f"rewards.{name}.{k}": v for k, v in more.items()}
+            if more or kept:
+                state["rewards"][name] = kept
         if self.task is None and self._pending_rewards:  # loaded without an environment
             tensors |= self._pending_rewards["tensors"]
             state["rewards"] = self._pending_rewards["state"]
@@ -105,7 +100,7 @@ class StoredAgent(AssembledAgent):
         """The constructor's keywords; with ``**kwargs`` also those that it hands on upwards."""
         names: dict[str, None] = {}
         for kind in cls.__mro__:
-            parameters = inspect.signature(kind.__init__).parameters.values()
+            parameters = inspect.signature(kind).parameters.values()
             names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
@@ -119,6 +114,7 @@ class StoredAgent(AssembledAgent):
         device: torch.device | str = "auto",
         *,
         policy: Policy | type[Policy] | None = None,
+        constraint: ConstraintSpec | None = None,
         **kwargs: Any,
     ) -> Self:
         """Read a checkpoint; no code from the file is run.
@@ -129,11 +125,21 @@ class StoredAgent(AssembledAgent):
             device: where to put it.
             policy: the class of the policy, or one of its kind to take the weights, where it is
                 none of this project's.
+            constraint: which tokens may come next, without an environment, which has its own; by
+                default what was saved.
             **kwargs: constructor keywords that differ from the saved ones.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or holds another kind of agent.
+            CheckpointError: the file is missing, damaged, or holds another kind of agent; or a
+                constraint of a user's own, of which it holds the name alone.
+            ValueError: both an environment and a constraint.
         """
+        if env is not None and constraint is not None:
+            raise ValueError(
+                f"both an environment and the constraint {constraint!r} were given; make the "
+                "environment with this constraint, and give that alone"
+            )
+        given = None if constraint is None else make_constraint(constraint)
         path = checkpoint_path(path)
         tensors, state = load_checkpoint(path)
         try:
@@ -161,6 +167,10 @@ class StoredAgent(AssembledAgent):
                 _init_setup_model=False,
             )
             agent._setup_loaded(tensors, state)
+            if given is None and agent.task is None and state["constraint"] is not None:
+                given = _saved_constraint(path, state["constraint"])
+            if given is not None:
+                agent.constraint = given.bound(agent.policy.vocabulary, agent.max_length)
         except CheckpointError:
             raise
         except Exception as error:  # a file may hold anything
@@ -209,34 +219,29 @@ class StoredAgent(AssembledAgent):
         self._restore_rewards()
 
     def _restore_rewards(self) -> None:
-        """Give the environment's trainable rewards the weights saved under their names."""
-        if not self._pending_rewards:
+        """Give the environment's rewards what was saved under their names."""
+        if not self._pending_rewards or self.task is None:
             return
         tensors, states = self._pending_rewards["tensors"], self._pending_rewards["state"]
-        for name, reward in self._trainable_rewards().items():
+        for name, reward in self.task.reward.named().items():
             if name in states:
-                self._say_what_is_lost(name, reward, with_prefix(f"rewards.{name}.network", tensors))
-                reward.network.load_state_dict(with_prefix(f"rewards.{name}.network", tensors))
-                restore_optimizer(
-                    f"rewards.{name}.optimizer",
-                    reward.optimizer,
-                    tensors,
-                    states[name]["optimizer"],
-                )
-                reward.updates = int(states[name]["updates"])
+                saved = with_prefix(f"rewards.{name}", tensors)
+                _say_what_is_lost(name, reward, with_prefix("network", saved))
+                reward.restore(saved, states[name])
         self._pending_rewards = {}
 
-    def _say_what_is_lost(
-        self, name: str, reward: TrainableReward, saved: dict[str, torch.Tensor]
-    ) -> None:
-        here = reward.network.state_dict()
-        if reward.updates and any(not torch.equal(v.cpu(), saved[k]) for k, v in here.items()):
-            warnings.warn(
-                f"{name} had {reward.updates} updates, maybe of an agent that goes on learning; "
-                "they are overwritten by the checkpoint. Give the loaded agent an environment of "
-                "its own",
-                stacklevel=5,
-            )
+
+def _say_what_is_lost(name: str, reward: Reward, saved: dict[str, torch.Tensor]) -> None:
+    """Warn where weights that learnt are about to be overwritten by others."""
+    if not isinstance(reward, TrainableReward) or not reward.updates:
+        return
+    here = reward.network.state_dict()
+    if any(not torch.equal(tensor.cpu(), saved[key]) for key, tensor in here.items()):
+        warnings.warn(
+            f"{name} had {reward.updates} updates, maybe of an agent that goes on learning; they "
+            "are overwritten by the checkpoint. Give the loaded agent an environment of its own",
+            stacklevel=5,
+        )
 
 
 def _policy_name(policy: Policy) -> str:
@@ -253,6 +258,16 @@ def _saved_policy(path: Path, name: str) -> str:
         f"{path} was written by a policy of the class {name!r}, which is none of "
         f"{', '.join(POLICIES)}; give it: load(path, policy=...)"
     )
+
+
+def _saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:
+    try:
+        return constraint_from_json(value)
+    except UnknownConstraintError as error:
+        raise CheckpointError(
+            f"{path} was written under a constraint of which it holds the name alone: {error}; "
+            "give it again, load(path, constraint=...), or an environment that has it"
+        ) from error
 
 
 def checkpoint_path(path: str | Path) -> Path:

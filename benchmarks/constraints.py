@@ -20,6 +20,7 @@ from statistics import mean, stdev
 
 import torch
 from rdkit import Chem, rdBase
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from tokengym import GRUPolicy, make_task, sample
@@ -79,7 +80,8 @@ def measure(constraint: Constraint | None, sequences: int, policies: int) -> Res
 
 def print_table(results: list[Result]) -> None:
     """The results, for people."""
-    table = Table(title="an untrained policy's molecules, as RDKit sees them")
+    title = "an untrained policy's molecules, as RDKit sees them"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("constraint", "sequences", "syntax, %", "accepted, %", "fallbacks", "CPU s"):
         table.add_column(column, justify="left" if column == "constraint" else "right")
     for r in results:

@@ -31,7 +31,7 @@ import tokengym
 import torch
 from rich.console import Console
 from rich.table import Table
-from tokengym.envs import Constraint, MinimumLength, NoRepeat, SMILESSyntax
+from tokengym.envs import Constraint, MinimumLength, NoRepetition, SMILESSyntax
 
 
 class Stepper(Protocol):
@@ -126,7 +126,7 @@ def molecules(constraint: Constraint) -> tokengym.Task:
 def cases() -> list[Case]:
     """Every case; more forms are added here."""
     tasks = [
-        ("native, 50 steps each", partial(words, NoRepeat(1), False), {64: 20.0, 1024: 80.0}),
+        ("native, 50 steps each", partial(words, NoRepetition(1), False), {64: 20.0, 1024: 80.0}),
         ("native, ends anywhere", partial(words, MinimumLength(10), True), {64: 20.0, 1024: 80.0}),
         ("native, SMILES syntax", partial(molecules, SMILESSyntax()), {64: 20.0, 1024: 80.0}),
     ]

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ..rewards import RewardSpec, make_reward
-from ..rewards.melodies import parse_event, spell_event
+from ..rewards.melodies import canonical_melody, parse_event, spell_event
 from .abc_notation import Events, read_abc
 from .data import DataError, Line, file_stamp, keep_valid, read_lines, read_text
 from .encoding import encode_data
@@ -71,9 +71,7 @@ def melodies(
         texts = tuple(text for text in texts if text.count(" ") + 2 <= max_length)
     if vocabulary is None:
         vocabulary = _vocabulary_of(texts)
-    load_data = partial(
-        encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid
-    )
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Melodies",
         vocabulary=vocabulary,
@@ -81,6 +79,7 @@ def melodies(
         reward=make_reward(reward),
         load_data=load_data,
         domain="melodies",
+        canonical=canonical_melody,
         draw=draw_melody,
     )
 

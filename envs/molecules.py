@@ -13,7 +13,6 @@ from PIL import Image
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
-from .constraints import Constraint
 from .data import DataError, file_stamp, keep_valid, read_lines
 from .encoding import encode_data
 from .selfies_notation import to_selfies
@@ -34,7 +33,6 @@ def molecules(
     *,
     data: str = "wehi",
     reward: RewardSpec = "qed",
-    constraint: Constraint | None = None,
     max_length: int | None = None,
     representation: Representation = "smiles",
     vocabulary: Vocabulary | None = None,
@@ -52,7 +50,6 @@ def molecules(
             4,999 lines, and they are left out), both from RDKit's wheel, or a file (``.smi``,
             ``.csv``, ``.txt``, ``.gz`` of these, ``.parquet``).
         reward: a Reward, a name or expression, or a function of a batch of texts.
-        constraint: which tokens may come next, such as ``SMILESSyntax()``.
         max_length: T; by default the longest molecule of the data and its end token.
         representation: ``"smiles"``, or ``"selfies"`` (of the nci molecules, 9 have none and are
             left out).
@@ -72,15 +69,12 @@ def molecules(
         texts = _writable(texts, data, skip_invalid or data in BUILT_IN)
     if vocabulary is None:
         vocabulary = _vocabulary_of(texts, representation)
-    load_data = partial(
-        encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid
-    )
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Molecules",
         vocabulary=vocabulary,
         max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        constraint=constraint,
         load_data=load_data,
         domain="molecules",
         canonical=canonical_smiles,

@@ -1,17 +1,21 @@
 """The registered ids, and how a task of one's own gets one.
 
-Entry points are strings and options are plain values, so that a spec can be written as JSON.
+Entry points are strings and options are plain values, so that a spec can be written as JSON. What
+every task has is an option here and of no factory: ``constraint``, which tokens may come next.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 
+from .constraints import make_constraint
 from .task import Task
 from .token_env import TokenEnv
 from .vec_env import TokenVecEnv
@@ -48,7 +52,8 @@ def register_task(id: str, factory: str | Callable[..., Task], **options: Any) -
     Args:
         id: such as ``"mine/Haiku-v0"``.
         factory: a function that makes the ``Task``, or ``"module:function"``.
-        **options: keywords for the factory; ``gym.make(id, **more)`` overrides them.
+        **options: keywords for the factory, and ``constraint``, as for every task: a Constraint, a
+            name or an expression. ``gym.make(id, **more)`` overrides them.
     """
     kwargs = {"task": factory, **options}
     if id in registered_tasks() and gym.registry[id].kwargs == kwargs:
@@ -89,6 +94,13 @@ def make_task(id: str, /, **options: Any) -> Task:
 def task_factory(id: str) -> Callable[..., Task]:
     """The function that makes the task behind a registered id."""
     return _load_factory(registered_tasks()[id].kwargs["task"])
+
+
+def options_of(factory: Callable[..., Task]) -> dict[str, Any]:
+    """The options that its task has, with their defaults: its keywords, and ``constraint``."""
+    parameters = inspect.signature(factory).parameters.values()
+    named = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return {**named, "constraint": None}
 
 
 def unknown_task(id: str) -> ValueError:
@@ -147,7 +159,12 @@ def make_sb3(
 
 
 def _build(options: dict[str, Any]) -> Task:
-    return _checked_call(_load_factory(options.pop("task")), options)
+    factory = _load_factory(options.pop("task"))
+    constraint = options.pop("constraint", None)
+    task = _checked_call(factory, options)
+    if constraint is None:  # the factory's own stays, where it sets one
+        return task
+    return replace(task, constraint=make_constraint(constraint))
 
 
 def _load_factory(factory: str | Callable[..., Task]) -> Callable[..., Task]:
@@ -160,13 +177,15 @@ def _load_factory(factory: str | Callable[..., Task]) -> Callable[..., Task]:
 
 def _checked_call(factory: Callable[..., Task], options: dict[str, Any]) -> Task:
     """Call a factory, with an error that names the nearest option for one that does not exist."""
-    known = getattr(factory, "__kwdefaults__", None) or {}  # a partial has none
+    known = options_of(factory)
+    parameters = inspect.signature(factory).parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name in options:
-        if known and name not in known:
+        if not takes_any and name not in known:
             near = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            task = getattr(factory, "__name__", factory)  # a partial has none
             raise UnknownOptionError(
-                f"{factory.__name__} has no option {name!r}; {hint} (unexpected keyword argument "
-                f"{name!r})"
+                f"{task} has no option {name!r}; {hint} (unexpected keyword argument {name!r})"
             )
     return factory(**options)

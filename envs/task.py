@@ -70,6 +70,7 @@ class Task:
     def __post_init__(self) -> None:
         if self.max_length < 1:
             raise ValueError(f"max_length is {self.max_length}; expected at least 1")
+        self.reward.adopt_canonical(self.canonical)
         self.reward.prepare(self.vocabulary, self.max_length, "cpu")
         if self.constraint is not None:
             if not isinstance(self.constraint, Constraint):
@@ -99,7 +100,13 @@ class Task:
     def score(
         self, tokens_BT: np.ndarray, lengths_B: np.ndarray | None = None
     ) -> tuple[Sequences, Scores]:
-        """Score finished rows of tokens, padded to T; their lengths are looked for if not given."""
+        """Score finished rows of tokens, padded to T; their lengths are looked for if not given.
+
+        Raises:
+            BudgetExhausted: an objective has scored as many sequences as its budget allows.
+            ObjectiveError: an objective breaks its contract, or fails on too many sequences.
+        """
+        self.reward.ensure_usable()
         tokens = torch.from_numpy(tokens_BT)
         if lengths_B is None:
             sequences = Sequences.from_tokens(tokens, self.vocabulary)

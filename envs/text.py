@@ -57,9 +57,7 @@ def text(
     texts = _lines(data, column, tokenization, skip_invalid, file_stamp(data))
     if vocabulary is None:
         vocabulary = _vocabulary_of(texts, tokenization)
-    load_data = partial(
-        encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid
-    )
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     if reward is None:
         reward = (KnownWords if tokenization == "characters" else KnownPairs)(texts)
     return Task(

@@ -15,14 +15,9 @@ parser.add_argument("--total-timesteps", type=int, default=100_000)
 parser.add_argument("--masks", action="store_true", help="write nothing that SMILES forbids")
 options = parser.parse_args()
 
-if options.masks:
-    from tokengym.envs import SMILESSyntax
-
-    algorithm, task_options = MaskablePPO, {"constraint": SMILESSyntax()}
-else:
-    algorithm, task_options = PPO, {}
-
-env = tokengym.make_sb3("tokengym/Molecules-v0", num_envs=64, **task_options)
+algorithm = MaskablePPO if options.masks else PPO
+constraint = "smiles_syntax" if options.masks else None
+env = tokengym.make_sb3("tokengym/Molecules-v0", num_envs=64, constraint=constraint)
 agent = algorithm(
     "MlpPolicy",
     env,

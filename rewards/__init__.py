@@ -6,34 +6,96 @@ are looked up here by name (``tokengym.rewards.QED``) when they are first used.
 
 from typing import TYPE_CHECKING
 
-from .base import Product, Reward, Scores, Sum, TrainableReward
+from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
+from .budget import BudgetExhausted
+from .combining import Chebyshev, GeometricMean, Pareto, WeightedProduct
 from .discriminators import ConvDiscriminator
-from .memo import Memo
-from .objective import FunctionObjective, Objective, ObjectiveError, objective
+from .function import FunctionObjective, objective
+from .memo import Memo, MemoError, SQLiteMemo
+from .objective import Objective, ObjectiveError
 from .registry import RewardSpec, UnknownRewardError, make_reward, register_reward, reward_targets
 from .repetition import RepetitionPenalty
+from .schedules import Alternate, Curriculum, Ramp
+from .transforms import (
+    Clip,
+    DoubleSigmoid,
+    Gaussian,
+    Linear,
+    MaxGaussian,
+    MinGaussian,
+    ReverseSigmoid,
+    Sigmoid,
+    Step,
+    Transform,
+    ValueMap,
+)
 
 if TYPE_CHECKING:
-    from .molecules import QED, LogP, SyntheticAccessibility, Valid
+    from .molecules import (
+        QED,
+        TPSA,
+        Lipinski,
+        LogP,
+        MolecularWeight,
+        NewMolecule,
+        NPLikeness,
+        Rings,
+        Scaffold,
+        Similarity,
+        Substructure,
+        SyntheticAccessibility,
+        Valid,
+    )
 
 __all__ = [
     "QED",
+    "TPSA",
+    "Alternate",
+    "BudgetExhausted",
+    "Chebyshev",
+    "Clip",
     "ConvDiscriminator",
+    "Curriculum",
+    "DoubleSigmoid",
     "FunctionObjective",
+    "Gaussian",
+    "GeometricMean",
+    "Linear",
+    "Lipinski",
     "LogP",
+    "MaxGaussian",
     "Memo",
+    "MemoError",
+    "MinGaussian",
+    "MolecularWeight",
+    "NPLikeness",
+    "NewMolecule",
     "Objective",
     "ObjectiveError",
+    "Pareto",
     "Product",
+    "Progress",
+    "Ramp",
     "RepetitionPenalty",
+    "ReverseSigmoid",
     "Reward",
     "RewardSpec",
+    "Rings",
+    "SQLiteMemo",
+    "Scaffold",
     "Scores",
+    "Sigmoid",
+    "Similarity",
+    "Step",
+    "Substructure",
     "Sum",
     "SyntheticAccessibility",
     "TrainableReward",
+    "Transform",
     "UnknownRewardError",
     "Valid",
+    "ValueMap",
+    "WeightedProduct",
     "make_reward",
     "objective",
     "register_reward",
@@ -41,8 +103,17 @@ __all__ = [
 ]
 
 
+_MOLECULES = frozenset(
+    [
+        *("Lipinski", "LogP", "MolecularWeight", "NPLikeness", "NewMolecule", "QED"),
+        *("Rings", "Scaffold", "Similarity", "Substructure", "SyntheticAccessibility", "TPSA"),
+        "Valid",
+    ]
+)
+
+
 def __getattr__(name: str) -> object:
-    if name in ("LogP", "QED", "SyntheticAccessibility", "Valid"):
+    if name in _MOLECULES:
         from . import molecules  # RDKit is an extra, and slow to import
 
         return getattr(molecules, name)

@@ -60,6 +60,20 @@ def intervals(text: str) -> list[int]:
     return [after - before for before, after in pairwise(pitches)]
 
 
+def canonical_melody(text: str) -> str | None:
+    """The melody transposed so that its lowest note is MIDI pitch 0, C-1; None for what is none.
+
+    Two melodies have the same one when one is the other's transposition; rests and durations count.
+    """
+    events = [parse_event(word) for word in text.split()]
+    notes = [event for event in events if event is not None]
+    lowest = min((pitch for pitch, _ in notes if pitch is not None), default=None)
+    if lowest is None or len(notes) < len(events):
+        return None
+    moved = ((None if pitch is None else pitch - lowest, length) for pitch, length in notes)
+    return " ".join(spell_event(pitch, length) for pitch, length in moved)
+
+
 class _ShareOfIntervals(Objective):
     range = (0.0, 1.0)
 

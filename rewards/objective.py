@@ -1,41 +1,58 @@
-"""Black-box objectives: any function of texts that nobody can differentiate.
+"""Black-box objectives: any program that gives texts numbers and that nobody can differentiate.
 
-    @tokengym.objective                        # a batch: list[str] -> list[float | None]
-    def halogens(texts):
-        return [text.count("Cl") + text.count("F") for text in texts]
-
-    @tokengym.objective(per_sequence=True)     # one: str -> float | None
-    def short(text):
-        return 1.0 / (1 + len(text))
-
-Order of scoring: decode, canonical form, memo, unique only, objective. None is how a scorer says
-that it could not score a sequence; an exception, NaN, infinity, a wrong type or a wrong number of
-scores is an error that names the objective and the first sequence concerned.
+Order of scoring: decode, canonical form, budget, memo, unique only, objective, check, memo. None is
+how a scorer says that it could not score a sequence; an exception, NaN, infinity, a wrong type or a
+wrong number of scores is an error that names the objective and the first sequence concerned.
 """
 
 # Shapes: B sequences
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast, get_args
 
 import torch
+from torch import Tensor
 
-from .base import Credit, Reward, Scores
-from .memo import Memo
+from .base import Reward, Scores
+from .budget import Budget, BudgetExhausted
+from .failures import Failures, short
+from .memo import Memo, SQLiteMemo
+from .namespace import Unnameable, arguments_of, fingerprint
+from .returned import LARGEST, as_list, as_number
+from .state import State, with_prefix
 
 if TYPE_CHECKING:
     from ..envs.sequences import Sequences
 
-BatchFunction = Callable[[list[str]], Sequence[float | None]]
-SequenceFunction = Callable[[str], float | None]
+Canonical = Callable[[str], str | None]
+OnError = Literal["raise", "skip"]
 
 
 class ObjectiveError(RuntimeError):
     """An objective raised, or returned something that is no score; the message names both."""
+
+
+class SequenceError(Exception):
+    """A scorer that works on one text at a time raised; its cause is the exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class ObjectiveOptions(TypedDict, total=False):
+    """The keywords that every objective takes; ``Objective`` says what they mean."""
+
+    canonical: Canonical | Literal["task"] | None
+    memo: bool | str | Path
+    version: str | int
+    budget: int | None
+    on_error: OnError
+    max_failed_share: float
 
 
 class Objective(Reward):
@@ -43,23 +60,59 @@ class Objective(Reward):
 
     Args:
         canonical: text -> canonical form, or None when it has none. Texts with one canonical form
-            share one score. Without it, equal texts do.
-        memo: keep scores; switch it off when the same text may score differently.
+            share one score. ``"task"`` takes the task's (RDKit's for molecules, a melody without
+            its transposition): right for an objective of the molecule, wrong for one of the text,
+            such as its length. Without it, equal texts share one score, which is always right.
+        memo: keep scores in memory; or in a file, ``"scores.sqlite"``, for later runs and for
+            several processes at once. False when the same text may score differently.
+        version: anything that tells these scores from others in such a file, beside what is told
+            apart anyway: name, class, arguments, code and canonical form (see namespace.py).
+        budget: how many different canonical forms may be scored; the sequences beyond are not ok,
+            agents end their run, and environments raise ``BudgetExhausted``.
         on_error: ``"raise"`` an ``ObjectiveError``, or ``"skip"``: the sequence is marked not ok.
+        max_failed_share: a run stops when more than this share of the last sequences (256 of them,
+            and what completes the oldest call) failed; 1 never stops it.
+
+    Attributes:
+        memo: the scores that are known; None without one.
+        spent: how many different sequences were asked for, where there is a budget.
     """
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Note the arguments that decide what is scored."""
+        made = super().__new__(cls)
+        try:
+            made._arguments = fingerprint(arguments_of(cls.__init__, args, kwargs, _OPTIONS))
+        except Unnameable as error:
+            made._arguments = Unnameable(*error.args)  # without its traceback
+        except TypeError:
+            pass  # arguments that do not fit, or none (a copy): who is called next knows
+        return made
+
+    _arguments: str | Unnameable
 
     def __init__(
         self,
         *,
-        canonical: Callable[[str], str | None] | None = None,
-        memo: bool = True,
-        on_error: Literal["raise", "skip"] = "raise",
+        canonical: Canonical | Literal["task"] | None = None,
+        memo: bool | str | Path = True,
+        version: str | int = "",
+        budget: int | None = None,
+        on_error: OnError = "raise",
+        max_failed_share: float = 0.9,
     ) -> None:
-        if on_error not in ("raise", "skip"):
+        if on_error not in get_args(OnError):
             raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
-        self.canonical = canonical
-        self.memo = Memo() if memo else None
+        if canonical is not None and canonical != "task" and not callable(canonical):
+            raise ValueError(f"canonical is {canonical!r}; expected a function, 'task' or None")
+        self._canonical_of_task = canonical == "task"
+        self.canonical: Canonical | None = canonical if callable(canonical) else None
+        self.version = version
         self.on_error = on_error
+        self._memo_kind = memo
+        self._budget = None if budget is None else Budget(budget)
+        self._failures = Failures(max_failed_share)
+        self._hits = 0
 
     @abstractmethod
     def score(self, texts: list[str]) -> Sequence[float | None]:
@@ -69,171 +122,208 @@ class Objective(Reward):
         """Score B sequences by their texts."""
         values = self.score_texts(sequences.texts)
         values_B = torch.tensor(
-            [torch.nan if value is None else value for value in values],
+            [torch.nan if value is None else value for value in values]
+            if None in values
+            else cast("list[float]", values),
             dtype=torch.float32,
             device=sequences.tokens_BT.device,
         )
         return Scores.of(self.name, values_B)
 
+    # --- the order of scoring -----------------------------------------------------------------
+
     def score_texts(self, texts: list[str]) -> list[float | None]:
-        """Checked scores of texts, each unique canonical form scored once.
+        """Checked scores of texts, each unique canonical form scored once; None for failures.
 
         Raises:
             ObjectiveError: with ``on_error="raise"``, when the objective breaks its contract.
         """
-        if self.memo is None:
-            return self._checked(texts)
-        canonical = self.canonical
-        keys = texts if canonical is None else [canonical(text) or text for text in texts]
-        first = self.memo.unknown(keys)
-        fresh: dict[str, float | None] = {}
-        if first:
-            scores = self._checked([texts[place] for place in first.values()])
-            for key, score in zip(first, scores, strict=True):
-                fresh[key] = score
-                if score is not None:
-                    self.memo.put(key, score)
-        return [fresh[key] if key in fresh else self.memo.get(key) for key in keys]
+        keys, memo = self._keys(texts), self.memo
+        refused = () if self._budget is None else self._budget.refused(keys)
+        values: list[float | None] = [None] * len(keys) if memo is None else memo.get_many(keys)
+        if refused:
+            values = [None if k in refused else v for k, v in zip(keys, values, strict=True)]
+        names: Sequence[Hashable] = range(len(keys)) if memo is None else keys
+        first: dict[Hashable, int] = {}  # what has to be scored, and where it stands
+        if None in values:
+            for place, value in enumerate(values):
+                if value is None and keys[place] not in refused:
+                    first.setdefault(names[place], place)
+        fresh = dict(zip(first, self._checked([texts[i] for i in first.values()]), strict=True))
+        if fresh:
+            if memo is not None:
+                memo.put_many({keys[first[n]]: v for n, v in fresh.items() if v is not None})
+            values = [fresh.get(n, v) for n, v in zip(names, values, strict=True)]
+        unpaid = sum(key in refused for key in keys) if refused else 0
+        self._hits += len(keys) - unpaid - len(first)
+        self._failures.count(len(keys) - unpaid, values.count(None) - unpaid)
+        return values
+
+    def _keys(self, texts: list[str]) -> list[str]:
+        """The canonical forms, and the texts themselves of what has none."""
+        if self.canonical is None:
+            return texts
+        keys = []
+        for text in texts:
+            try:
+                keys.append(self.canonical(text) or text)
+            except Exception as error:
+                raise ObjectiveError(
+                    f"the canonical form of objective {self.name!r} raised {_named(error)} for "
+                    f"{short(text)}; let it return None for what has none"
+                ) from error
+        return keys
 
     def _checked(self, texts: list[str]) -> list[float | None]:
+        """What the objective says of texts, each a finite number or None."""
+        if not texts:
+            return []
         try:
-            scores = list(self.score(list(texts)))
+            scores = as_list(self.score(list(texts)))
+        except SequenceError as error:
+            what = f"raised {_named(error.__cause__)}"
+            return self._failed_batch(texts, what, _MEND, error.__cause__, error.text)
         except Exception as error:
-            return self._failed_batch(
-                texts,
-                f"raised {type(error).__name__}: {error}",
-                "mend the objective, or let it return None for what it cannot score",
-                cause=error,
-            )
+            return self._failed_batch(texts, f"raised {_named(error)}", _MEND, error)
+        if isinstance(scores, str):
+            return self._failed_batch(texts, scores, "return a list with one score for each")
         if len(scores) != len(texts):
-            return self._failed_batch(
-                texts,
-                f"returned {len(scores)} scores for {len(texts)} sequences",
-                "return one score for each, in their order",
-            )
-        return [self._checked_score(t, s) for t, s in zip(texts, scores, strict=True)]
+            what = f"returned {len(scores)} scores for {len(texts)} sequences"
+            return self._failed_batch(texts, what, "return one score for each, in their order")
+        return [
+            # Most are: so the rest of the check costs them nothing.
+            score if type(score) is float and abs(score) <= LARGEST else self._number(text, score)
+            for text, score in zip(texts, scores, strict=True)
+        ]
 
-    def _checked_score(self, text: str, score: object) -> float | None:
-        if score is None:
-            return None
-        if isinstance(score, Real) or hasattr(score, "__float__"):
-            value = float(cast(Real, score))
-            if math.isfinite(value):
-                return value
-        if self.on_error == "skip":
+    def _number(self, text: str, score: object) -> float | None:
+        value = None if score is None else as_number(score)
+        if value is not None:
+            return value
+        why = f"returned {score!r} ({type(score).__name__})"
+        self._failures.note(text, why)
+        if score is None or self.on_error == "skip":
             return None
         raise ObjectiveError(
-            f"objective {self.name!r} returned {score!r} ({type(score).__name__}) for "
-            f"{_short(text)}; expected a finite number, or None for what it cannot score"
+            f"objective {self.name!r} {why} for {short(text)}; expected a finite number within "
+            "the range of float32, or None for what it cannot score"
         )
 
     def _failed_batch(
-        self, texts: list[str], what: str, remedy: str, cause: Exception | None = None
+        self,
+        texts: list[str],
+        what: str,
+        remedy: str,
+        cause: BaseException | None = None,
+        text: str | None = None,
     ) -> list[float | None]:
         if self.on_error == "skip" and len(texts) == 1:
+            self._failures.note(texts[0], what)
             return [None]
         if self.on_error == "skip":  # find out which of them it is
             return [self._checked([text])[0] for text in texts]
-        where = f"; the batch of {len(texts)} begins with {_short(texts[0])}" if texts else ""
+        where = f"; the batch of {len(texts)} begins with {short(texts[0])}"
+        if text is not None:
+            where = f" for {short(text)}"
         raise ObjectiveError(f"objective {self.name!r} {what}{where}; {remedy}") from cause
 
+    # --- what it knows, may and has done -------------------------------------------------------
 
-class FunctionObjective(Objective):
-    """An objective made of a function; usually written with the decorator ``objective``."""
+    @cached_property
+    def memo(self) -> Memo | None:
+        """The scores that are known."""
+        if isinstance(self._memo_kind, bool):
+            return Memo() if self._memo_kind else None
+        return SQLiteMemo(self._memo_kind, self.namespace)
 
-    def __init__(
-        self,
-        function: BatchFunction | SequenceFunction,
-        *,
-        per_sequence: bool = False,
-        name: str | None = None,
-        range: tuple[float, float] = (-float("inf"), float("inf")),
-        credit: Credit = "terminal",
-        canonical: Callable[[str], str | None] | None = None,
-        memo: bool = True,
-        on_error: Literal["raise", "skip"] = "raise",
-    ) -> None:
-        super().__init__(canonical=canonical, memo=memo, on_error=on_error)
-        self.function = function
-        self.per_sequence = per_sequence
-        self.name = name or str(getattr(function, "__name__", type(function).__name__))
-        self.range = range
-        self.credit = credit
-        self.__doc__ = function.__doc__
+    @property
+    def namespace(self) -> str:
+        """What its scores are kept under in a memo on disk.
 
-    def score(self, texts: list[str]) -> Sequence[float | None]:
-        """Call the function, once for the batch or once for each text."""
-        if self.per_sequence:
-            single = cast(SequenceFunction, self.function)
-            return [single(text) for text in texts]
-        return cast(BatchFunction, self.function)(texts)
+        Raises:
+            ValueError: an argument is no plain value, so it cannot be told from another.
+        """
+        bases = [b for b in type(self).__mro__ if issubclass(b, Objective) and b is not Objective]
+        told = [fingerprint([bases, self.version])]
+        for value in (self._arguments, self.canonical):
+            try:
+                told.append(fingerprint(value))
+            except Unnameable as error:
+                if self.version == "":
+                    raise ValueError(
+                        f"objective {self.name!r} was made with {error}, which cannot be told "
+                        "from another such value in a memo on disk; give it a version= that "
+                        "changes whenever that does, or memo=True"
+                    ) from error
+        kind = type(self)
+        return f"{self.name} {kind.__module__}.{kind.__qualname__} {fingerprint(told)}"
 
+    @property
+    def spent(self) -> int:
+        """How many different sequences were asked for; 0 without a budget."""
+        return 0 if self._budget is None else self._budget.spent
 
-@overload
-def objective(function: BatchFunction, /) -> FunctionObjective: ...
-@overload
-def objective(
-    *,
-    per_sequence: Literal[False] = False,
-    name: str | None = None,
-    range: tuple[float, float] = ...,
-    credit: Credit = "terminal",
-    canonical: Callable[[str], str | None] | None = None,
-    memo: bool = True,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Callable[[BatchFunction], FunctionObjective]: ...
-@overload
-def objective(
-    *,
-    per_sequence: Literal[True],
-    name: str | None = None,
-    range: tuple[float, float] = ...,
-    credit: Credit = "terminal",
-    canonical: Callable[[str], str | None] | None = None,
-    memo: bool = True,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Callable[[SequenceFunction], FunctionObjective]: ...
-def objective(
-    function: BatchFunction | None = None,
-    /,
-    *,
-    per_sequence: bool = False,
-    name: str | None = None,
-    range: tuple[float, float] = (-float("inf"), float("inf")),
-    credit: Credit = "terminal",
-    canonical: Callable[[str], str | None] | None = None,
-    memo: bool = True,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> FunctionObjective | Callable[[Any], FunctionObjective]:
-    """Make a reward of a function of texts; see the top of this file.
+    def prepare(self, vocabulary: object, max_length: int, device: torch.device | str) -> None:
+        """Open the memo, so that a file that cannot be used says so before the work begins."""
+        _ = self.memo
 
-    Args:
-        function: what is decorated; by keyword only, the decorator waits for it.
-        per_sequence: the function takes one text, not a list.
-        name: in logs and errors; the function's own name by default.
-        range: the lowest and the highest score, for whoever reads them.
-        credit: ``"rollouts"`` to score every Monte Carlo completion with it (for cheap ones).
-        canonical: text -> canonical form; texts with the same one share a score.
-        memo: keep scores; False for an objective that may answer differently the second time.
-        on_error: ``"raise"``, or ``"skip"`` to leave out what fails.
-    """
+    def adopt_canonical(self, canonical: Canonical | None) -> None:
+        """Take the task's canonical form where it was asked for."""
+        if self._canonical_of_task and canonical is not self.canonical:
+            self.canonical = canonical
+            self.__dict__.pop("memo", None)  # its keys are of another form
 
-    def decorate(function: BatchFunction | SequenceFunction) -> FunctionObjective:
-        if not callable(function):
-            raise TypeError(f"objective decorates a function, got {function!r}")
-        return FunctionObjective(
-            function,
-            per_sequence=per_sequence,
-            name=name,
-            range=range,
-            credit=credit,
-            canonical=canonical,
-            memo=memo,
-            on_error=on_error,
-        )
+    def ensure_usable(self) -> None:
+        """As for any reward."""
+        if self._budget is not None and self._budget.exhausted:
+            raise BudgetExhausted(
+                f"objective {self.name!r} has scored its budget of {self._budget.limit} sequences"
+            )
+        if problem := self._failures.too_many():
+            self._failures.forget()  # once is enough: who mends the scorer goes on
+            raise ObjectiveError(
+                f"objective {self.name!r} {problem}; mend the objective, or set max_failed_share"
+            )
 
-    return decorate if function is None else decorate(function)
+    def take_statistics(self) -> dict[str, float]:
+        """Milliseconds, memo hits, and what is spent of a budget."""
+        figures = super().take_statistics()
+        if self.memo is not None:
+            figures["memo_hits"], self._hits = self._hits, 0
+        if self._budget is not None:
+            figures["spent"] = self.spent
+        return figures
+
+    def state(self) -> State:
+        """The memo in memory, what is spent of the budget, and the last failures."""
+        tensors: dict[str, Tensor] = {}
+        state: dict[str, Any] = {"failures": self._failures.state()}
+        if self._budget is not None:
+            tensors["budget"] = self._budget.state()
+        if self.memo is not None and (named := self._name_of_memory()):
+            tensors |= {f"memo.{name}": tensor for name, tensor in self.memo.state().items()}
+            state["namespace"] = named
+        return tensors, state
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``; scores of another parametrisation are left out."""
+        self._failures.restore(state["failures"])
+        if self._budget is not None and "budget" in tensors:
+            self._budget.restore(tensors["budget"])
+        known = with_prefix("memo", tensors)
+        if self.memo is not None and known and state["namespace"] == self._name_of_memory():
+            self.memo.restore(known)
+
+    def _name_of_memory(self) -> str | None:
+        try:
+            return self.namespace
+        except ValueError:
+            return None  # nobody could tell whose they are
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+_OPTIONS = frozenset(ObjectiveOptions.__annotations__)
+_MEND = "mend the objective, or let it return None for what it cannot score"
+
+
+def _named(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,37 +1,92 @@
 """Rewards by name: ``"qed"``, ``"my_module:my_objective"``, or an expression of these.
 
-An expression holds names, numbers, ``+``, ``*`` and calls with literal keywords:
-``0.5 * conv_discriminator(dropout=0.1) + 0.5 * qed * valid``. It is parsed, never evaluated.
-Installed packages add names through the entry-point group ``tokengym.objectives``.
+An expression holds names, numbers, ``+``, ``*`` and calls, with rewards by position and literal
+options by keyword: ``0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)``. It is
+parsed, never evaluated. Installed packages add names through the entry-point group
+``tokengym.objectives``.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import importlib
 import inspect
-import re
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
 from .base import Reward
-from .objective import BatchFunction, FunctionObjective
+from .expressions import UnknownTargetError, load_target, parse_expression
+from .function import BatchFunction, FunctionObjective
 
 _TARGETS = {
+    "albuterol_similarity": "tokengym.rewards.molecules.pmo:AlbuterolSimilarity",
+    "alternate": "tokengym.rewards.schedules:Alternate",
+    "amlodipine_mpo": "tokengym.rewards.molecules.pmo:AmlodipineMPO",
+    "celecoxib_rediscovery": "tokengym.rewards.molecules.pmo:CelecoxibRediscovery",
+    "chebyshev": "tokengym.rewards.combining:Chebyshev",
+    "clip": "tokengym.rewards.transforms:Clip",
     "conv_discriminator": "tokengym.rewards.discriminators:ConvDiscriminator",
+    "curriculum": "tokengym.rewards.schedules:Curriculum",
+    "deco_hop": "tokengym.rewards.molecules.pmo:DecoHop",
+    "double_sigmoid": "tokengym.rewards.transforms:DoubleSigmoid",
+    "fexofenadine_mpo": "tokengym.rewards.molecules.pmo:FexofenadineMPO",
+    "gaussian": "tokengym.rewards.transforms:Gaussian",
+    "geometric_mean": "tokengym.rewards.combining:GeometricMean",
+    "isomers_c7h8n2o2": "tokengym.rewards.molecules.pmo:IsomersC7H8N2O2",
+    "isomers_c9h10n2o2pf2cl": "tokengym.rewards.molecules.pmo:IsomersC9H10N2O2PF2Cl",
+    "linear": "tokengym.rewards.transforms:Linear",
+    "lipinski": "tokengym.rewards.molecules:Lipinski",
     "logp": "tokengym.rewards.molecules:LogP",
+    "max_gaussian": "tokengym.rewards.transforms:MaxGaussian",
+    "median1": "tokengym.rewards.molecules.pmo:Median1",
+    "median2": "tokengym.rewards.molecules.pmo:Median2",
+    "mestranol_similarity": "tokengym.rewards.molecules.pmo:MestranolSimilarity",
+    "min_gaussian": "tokengym.rewards.transforms:MinGaussian",
+    "molecular_weight": "tokengym.rewards.molecules:MolecularWeight",
+    "new_molecule": "tokengym.rewards.molecules:NewMolecule",
+    "np_likeness": "tokengym.rewards.molecules:NPLikeness",
+    "organ_conciseness": "tokengym.rewards.molecules:OrganConciseness",
+    "organ_diversity": "tokengym.rewards.molecules:OrganDiversity",
+    "organ_druglikeness": "tokengym.rewards.molecules:OrganDruglikeness",
+    "organ_naturalness": "tokengym.rewards.molecules:OrganNaturalness",
+    "organ_novelty_hard": "tokengym.rewards.molecules:OrganHardNovelty",
+    "organ_novelty_soft": "tokengym.rewards.molecules:OrganSoftNovelty",
+    "organ_solubility": "tokengym.rewards.molecules:OrganSolubility",
+    "organ_synthesizability": "tokengym.rewards.molecules:OrganSynthesizability",
+    "osimertinib_mpo": "tokengym.rewards.molecules.pmo:OsimertinibMPO",
+    "pareto": "tokengym.rewards.combining:Pareto",
+    "perindopril_mpo": "tokengym.rewards.molecules.pmo:PerindoprilMPO",
     "qed": "tokengym.rewards.molecules:QED",
+    "ramp": "tokengym.rewards.schedules:Ramp",
+    "ranolazine_mpo": "tokengym.rewards.molecules.pmo:RanolazineMPO",
     "ratio_of_steps": "tokengym.rewards.melodies:RatioOfSteps",
     "repetition_penalty": "tokengym.rewards.repetition:RepetitionPenalty",
+    "reverse_sigmoid": "tokengym.rewards.transforms:ReverseSigmoid",
+    "rings": "tokengym.rewards.molecules:Rings",
+    "scaffold": "tokengym.rewards.molecules:Scaffold",
+    "scaffold_hop": "tokengym.rewards.molecules.pmo:ScaffoldHop",
+    "sigmoid": "tokengym.rewards.transforms:Sigmoid",
+    "similarity": "tokengym.rewards.molecules:Similarity",
+    "sitagliptin_mpo": "tokengym.rewards.molecules.pmo:SitagliptinMPO",
+    "step": "tokengym.rewards.transforms:Step",
+    "substructure": "tokengym.rewards.molecules:Substructure",
     "synthetic_accessibility": "tokengym.rewards.molecules:SyntheticAccessibility",
+    "thiothixene_rediscovery": "tokengym.rewards.molecules.pmo:ThiothixeneRediscovery",
     "tonality": "tokengym.rewards.melodies:Tonality",
+    "tpsa": "tokengym.rewards.molecules:TPSA",
+    "troglitazone_rediscovery": "tokengym.rewards.molecules.pmo:TroglitazoneRediscovery",
     "valid": "tokengym.rewards.molecules:Valid",
+    "valsartan_smarts": "tokengym.rewards.molecules.pmo:ValsartanSMARTS",
+    "value_map": "tokengym.rewards.transforms:ValueMap",
+    "weighted_product": "tokengym.rewards.combining:WeightedProduct",
+    "zaleplon_mpo": "tokengym.rewards.molecules.pmo:ZaleplonMPO",
 }
 # A reward, its name or expression, or a function of a batch of texts.
 RewardSpec = Reward | str | BatchFunction
+# From a name, the rewards in its brackets and its options, to a reward.
+Lookup = Callable[[str, Sequence[object], dict[str, object]], Reward]
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _GROUP = "tokengym.objectives"
 
 
@@ -63,13 +118,14 @@ def make_reward(spec: RewardSpec) -> Reward:
 
     Raises:
         UnknownRewardError: no such name.
+        UnknownTargetError: no such module, or it has no such attribute.
         ValueError: an expression that is none.
         TypeError: something else.
     """
     if isinstance(spec, Reward):
         return spec
     if isinstance(spec, str):
-        return _parse(spec)
+        return parse_reward(spec, named_reward)
     if isinstance(spec, type) and issubclass(spec, Reward):
         return spec()
     if callable(spec):
@@ -77,13 +133,16 @@ def make_reward(spec: RewardSpec) -> Reward:
     raise TypeError(f"reward is {spec!r}; expected a Reward, a name, an expression or a function")
 
 
-def _parse(text: str) -> Reward:
-    references: dict[str, str] = {}
+def parse_reward(text: str, lookup: Lookup) -> Reward:
+    """The reward that an expression means.
 
-    def stand_in(match: re.Match[str]) -> str:
-        name = f"_reference_{len(references)}"
-        references[name] = match.group()
-        return name
+    Args:
+        text: names, numbers, ``+``, ``*`` and calls with rewards and literal keywords.
+        lookup: from a name, the rewards and the keywords of its call to the reward.
+
+    Raises:
+        ValueError: it is no such expression.
+    """
 
     def build(node: ast.expr) -> float | Reward:
         match node:
@@ -92,10 +151,16 @@ def _parse(text: str) -> Reward:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -float(number)
             case ast.Name(id=name):
-                return _named(references.get(name, name), {})
-            case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
+                return lookup(name, [], {})
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
+                rewards = [build(argument) for argument in arguments]
+                if not all(isinstance(reward, Reward) for reward in rewards):
+                    raise ValueError(
+                        f"{ast.unparse(node)!r} has a number by position; rewards stand there, and "
+                        "options by name, as in 'sigmoid(qed, low=0.2, high=0.8)'"
+                    )
                 options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return _named(references.get(name, name), options)
+                return lookup(name, rewards, options)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -105,22 +170,27 @@ def _parse(text: str) -> Reward:
         raise ValueError(f"{ast.unparse(node)!r} is no reward")
 
     try:
-        tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval")
-        reward = build(tree.body)
+        reward = build(parse_expression(text))
         if not isinstance(reward, Reward):
             raise ValueError(f"{text!r} is a number")
-    except UnknownRewardError:
+    except (UnknownRewardError, UnknownTargetError):
         raise
-    except (SyntaxError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
-            "'module:attribute', or a sum of products such as '0.5 * conv_discriminator + "
-            "0.5 * qed * valid'"
+            "'module:attribute', or an expression such as '0.5 * conv_discriminator + "
+            "0.5 * sigmoid(qed, low=0.2, high=0.8)'"
         ) from error
     return reward
 
 
-def _named(name: str, options: dict[str, object]) -> Reward:
+def named_reward(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
+    """The reward of a name, made with rewards by position and options by keyword.
+
+    Raises:
+        UnknownRewardError: no such name.
+        ValueError: it takes other rewards or options.
+    """
     targets = reward_targets()
     target = name if ":" in name else targets.get(name)
     if target is None:
@@ -132,34 +202,9 @@ def _named(name: str, options: dict[str, object]) -> Reward:
     found = load_target(target)
     if inspect.isclass(found) and issubclass(found, Reward):
         try:
-            return found(**options)
+            return found(*rewards, **options)
         except TypeError as error:
             raise ValueError(f"reward {name!r}: {error}") from error
-    if options:
-        raise ValueError(f"reward {name!r} is no class and takes no options, got {options}")
+    if rewards or options:
+        raise ValueError(f"reward {name!r} is no class and takes nothing in brackets")
     return make_reward(found)  # type: ignore[arg-type]
-
-
-def load_target(target: str) -> object:
-    """Import ``"module:attribute"``.
-
-    Raises:
-        UnknownRewardError: there is no such module or attribute.
-    """
-    module_name, _, attribute = target.partition(":")
-    try:
-        found: object = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # the module is there, what it imports is not
-        raise UnknownRewardError(
-            f"no module {module_name!r} for the reward {target!r}; is it spelt right, and in the "
-            "current folder or installed?"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UnknownRewardError(f"{module_name} has no {part!r}, wanted for {target!r}{hint}")
-        found = getattr(found, part)
-    return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Unpack
 
-from .objective import Objective
+from .objective import Objective, ObjectiveOptions
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")  # noqa: RUF001 - the apostrophe that books print
 _EDGE = ""  # stands before the first word and after the last
@@ -21,13 +22,14 @@ class KnownWords(Objective):
 
     Args:
         texts: the data whose words are known.
+        **options: as for ``Objective``.
     """
 
     name = "known_words"
     range = (0.0, 1.0)
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        super().__init__()
+    def __init__(self, texts: Iterable[str], **options: Unpack[ObjectiveOptions]) -> None:
+        super().__init__(**options)
         self.known = frozenset(part for text in texts for part in self.parts(text))
         if not self.known:
             raise ValueError("the data hold no word that could be known; give texts with words")

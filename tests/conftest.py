@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
 from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from tokengym.agents.losses import token_log_probs
 from tokengym.envs import Sequences, Task, Vocabulary
-from tokengym.rewards import Reward, Scores
+from tokengym.rewards import FunctionObjective, Reward, Scores
 
 torch.set_num_threads(1)
 
@@ -96,3 +97,13 @@ class TokenSum(Reward):
 def small_task(vocabulary: Vocabulary) -> Task:
     """The small language with a reward that is plain from the tokens."""
     return Task(name="Small", vocabulary=vocabulary, max_length=T, reward=TokenSum())
+
+
+def given(values: Mapping[str, float | None], name: str, **options: Any) -> FunctionObjective:
+    """An objective with the values of a table, None for a failure."""
+    return FunctionObjective(lambda texts: [values[text] for text in texts], name=name, **options)
+
+
+def encoded(texts: list[str]) -> Sequences:
+    """A batch of texts, character by character."""
+    return Vocabulary.from_corpus(texts, "characters").encode(texts)

@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import tokengym
 import torch
-from tokengym.agents import ORGAN, GRUPolicy, action_values, sample
+from tokengym.agents import (
+    ORGAN,
+    CheckpointError,
+    GRUPolicy,
+    action_values,
+    load_agent,
+    sample,
+)
+from tokengym.agents.checkpoint import save_checkpoint
 from tokengym.agents.completions import Plan, Scheme, tiles
 from tokengym.agents.losses import kl_divergence, token_log_probs
 from tokengym.envs import (
@@ -18,7 +27,7 @@ from tokengym.envs import (
     Constraint,
     ForbiddenTokens,
     MinimumLength,
-    NoRepeat,
+    NoRepetition,
     Sequences,
     SMILESSyntax,
     Task,
@@ -34,7 +43,7 @@ T = 5
 LETTERS = Vocabulary.from_tokens(["a", "b", "c"], "characters")
 ENDLESS = Vocabulary.from_tokens(["a", "b", "c"], "characters", eos=False)
 SMILES = Vocabulary.from_tokens([*"CNOF()=#123cn", "Cl", "[N+]"], "smiles")
-BOTH = MinimumLength(2, on_empty="raise") & NoRepeat(1)
+BOTH = MinimumLength(2, on_empty="raise") & NoRepetition(1)
 SYNTAX = SMILESSyntax(on_empty="raise")
 
 
@@ -215,7 +224,7 @@ def test_prompts_that_the_constraint_forbids() -> None:
         sample(policy, 5, max_length=T, prompt="aa", constraint=BOTH)
 
 
-def make_agent(constraint: Constraint, **options: float) -> ORGAN:
+def make_agent(constraint: Constraint | None, **options: float) -> ORGAN:
     return ORGAN(
         "GRU",
         TokenEnv(make_task(SMILES, constraint, 12)),
@@ -274,6 +283,82 @@ def test_the_gradient_is_of_what_was_drawn_from() -> None:
     assert log_probs_BT is not None
     expected = float(-log_probs_BT.sum() / made.sequences.num_tokens)
     assert made.metrics["train/entropy"] == pytest.approx(expected, rel=1e-5)
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def test_a_saved_agent_keeps_the_constraint(tmp_path: Path) -> None:
+    constraint = SYNTAX & ForbiddenTokens(["N"])
+    agent = make_agent(constraint)
+    agent.save(tmp_path / "agent")
+    loaded = load_agent(tmp_path / "agent")
+    assert loaded.task is None
+    assert repr(loaded.constraint) == repr(constraint)
+    before, after = agent.sample(50, seed=1), loaded.sample(50, seed=1)
+    assert torch.equal(before.tokens_BT, after.tokens_BT)
+    assert torch.equal(before.log_probs_BT, after.log_probs_BT)  # type: ignore[arg-type]
+    assert obeys(constraint, after)
+    assert any("N" in text for text in make_agent(None).sample(50, seed=1).texts)
+    observation, _ = TokenEnv(make_task(SMILES, constraint, 12)).reset(options={"prompt": "CF"})
+    assert loaded.predict(observation)[0] == SMILES.eos  # fluorine has one bond
+    for writer in (agent, loaded):
+        begun = writer.sample(20, seed=1, prompt="C(")
+        assert all(text.startswith("C(") for text in begun.texts)
+        assert obeys(constraint, begun)
+        with pytest.raises(ValueError, match=r"prompt 'CF\(' contradicts the constraint SMILESSyn"):
+            writer.sample(2, prompt="CF(")
+    loaded.save(tmp_path / "again")
+    assert load_agent(tmp_path / "again").sample(50, seed=1).texts == before.texts
+    other = load_agent(tmp_path / "agent", TokenEnv(make_task(SMILES, SMILESSyntax(), 12)))
+    assert repr(other.constraint) == "SMILESSyntax()"  # an environment has its own
+
+
+class NoOxygen(Constraint):
+    """One of a user's own."""
+
+    def mask(self, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        mask_A = torch.arange(self.vocabulary.num_actions) != self.vocabulary.tokens.index("O")
+        return mask_A.expand(len(tokens_BT), -1)
+
+
+def test_a_constraint_of_ones_own_has_to_be_given_again(tmp_path: Path) -> None:
+    constraint = NoOxygen() & MinimumLength(2)
+    agent = make_agent(constraint)
+    agent.save(tmp_path / "agent")
+    message = (
+        r"agent.safetensors .* the name alone: .*NoOxygen.*load\(path, constraint=\.\.\.\), or an"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        ORGAN.load(tmp_path / "agent")
+    expected = agent.sample(30, seed=2).texts
+    for again in (constraint, f"{__name__}:NoOxygen & minimum_length(2)"):
+        loaded = ORGAN.load(tmp_path / "agent", constraint=again)
+        assert loaded.sample(30, seed=2).texts == expected
+    env = TokenEnv(make_task(SMILES, constraint, 12))
+    assert ORGAN.load(tmp_path / "agent", env).sample(30, seed=2).texts == expected
+    with pytest.raises(ValueError, match="both an environment and the constraint 'selfies'"):
+        ORGAN.load(tmp_path / "agent", env, constraint="selfies")
+    with pytest.raises(ValueError, match="unknown constraint 'smiles'"):
+        ORGAN.load(tmp_path / "agent", constraint="smiles")
+
+
+def test_a_damaged_constraint_is_named(tmp_path: Path) -> None:
+    agent = make_agent(SYNTAX)
+    tensors, state = agent._checkpoint()
+    damaged: list[object] = [
+        {"name": "minimum_length", "options": {"token": 3}},
+        {"name": "selfies"},
+        3,
+        [],
+    ]
+    for value in damaged:
+        save_checkpoint(tmp_path / "a.safetensors", tensors, {**state, "constraint": value})
+        with pytest.raises(CheckpointError, match=r"a\.safetensors does not fit this version"):
+            ORGAN.load(tmp_path / "a")
+
+
+# --- predictions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deterministic", [True, False])

@@ -327,7 +327,12 @@ def test_one_token_has_an_advantage_without_spread() -> None:
 
 def test_a_discriminator_that_learnt_elsewhere_begins_anew() -> None:
     env = TokenEnv(task_with(discriminator()))
-    options: dict[str, Any] = {"batch_size": 4, "completions": 1, "discriminator_steps": 1, "seed": 3}
+    options: dict[str, Any] = {
+        "batch_size": 4,
+        "completions": 1,
+        "discriminator_steps": 1,
+        "seed": 3,
+    }
     first = SeqGAN("GRU", env, **options).learn(40)
     with pytest.warns(UserWarning, match=r"learnt already, by \d+ updates, and begins anew"):
         second = SeqGAN("GRU", env, **options)

@@ -1,4 +1,4 @@
-"""Checkpoints: what they keep, whose classes they load, and files that someone has tampered with."""
+"""Checkpoints: what they keep, whose classes they load, and files tampered with."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_json_that_is_too_deep(path: Path) -> None:
 def test_weights_that_are_no_numbers_are_refused(small_task: Task, tmp_path: Path) -> None:
     agent = make(small_task)
     with torch.no_grad():
-        agent.policy.output.bias[0] = torch.nan  # type: ignore[union-attr, operator, index]
+        agent.policy.output.bias[0] = torch.nan  # type: ignore[union-attr, operator]
     agent.save(tmp_path / "a")
     with pytest.raises(CheckpointError, match=r"policy\.output\.bias holds numbers that are not"):
         ORGAN.load(tmp_path / "a")

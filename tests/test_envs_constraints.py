@@ -18,7 +18,7 @@ from tokengym.envs import (
     EmptyMaskError,
     ForbiddenTokens,
     MinimumLength,
-    NoRepeat,
+    NoRepetition,
     SMILESSyntax,
     Template,
     Vocabulary,
@@ -100,7 +100,7 @@ def test_no_repeat(n: int) -> None:
         for text in texts_up_to(LETTERS, 5)
         if not any(text[i : i + n] == text[i + n : i + 2 * n] for i in range(len(text) - 2 * n + 1))
     }
-    assert language(NoRepeat(n, on_empty="raise"), LETTERS, 5) == expected
+    assert language(NoRepetition(n, on_empty="raise"), LETTERS, 5) == expected
 
 
 def balanced(text: str) -> bool:
@@ -253,7 +253,7 @@ class Alternate(Constraint):
 
 
 def test_a_constraint_of_ones_own_needs_a_mask_alone() -> None:
-    assert language(Alternate(), LETTERS, 4) == language(NoRepeat(1), LETTERS, 4)
+    assert language(Alternate(), LETTERS, 4) == language(NoRepetition(1), LETTERS, 4)
 
 
 def test_a_wrong_mask_is_named() -> None:
@@ -267,16 +267,18 @@ def test_a_wrong_mask_is_named() -> None:
 
 
 def test_both_of_two_constraints_hold() -> None:
-    both = MinimumLength(2) & NoRepeat(1) & ForbiddenTokens(["c"])
+    both = MinimumLength(2) & NoRepetition(1) & ForbiddenTokens(["c"])
     assert language(both, LETTERS, 4) == {"ab", "ba", "aba", "bab", "abab", "baba"}
-    assert repr(both) == "MinimumLength(tokens=2) & NoRepeat(n=1) & ForbiddenTokens(tokens=['c'])"
+    assert (
+        repr(both) == "MinimumLength(tokens=2) & NoRepetition(n=1) & ForbiddenTokens(tokens=['c'])"
+    )
 
 
 @pytest.mark.parametrize(
     ("constraint", "vocabulary"),
     [
         (SMILESSyntax(), SMILES),
-        (NoRepeat(2) & MinimumLength(3), LETTERS),
+        (NoRepetition(2) & MinimumLength(3), LETTERS),
         (BalancedBrackets(), BRACKETS),
         (Alternate() & Template(["a", 2], open_end=True), LETTERS),
     ],

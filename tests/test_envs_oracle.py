@@ -115,8 +115,8 @@ def test_arrays_that_are_no_oracle(tmp_path: Path) -> None:
     weights = random_weights(5, 3, 4)
     cases: dict[str, tuple[object, str]] = {
         "scalar": (np.float64(1.0), "U_i has 0 axes; expected 2"),
-        "nan": (np.full((4, 4), np.nan), "U_i holds numbers that are not finite"),
-        "huge": (np.full((4, 4), 1e39), "U_i holds numbers that are not finite in float32"),
+        "nan": (np.full((4, 4), np.nan), "U_i is not finite"),
+        "huge": (np.full((4, 4), 1e39), "U_i is not finite everywhere in float32"),
         "words": (np.full((4, 4), "x"), "cannot load"),
     }
     for name, (array, message) in cases.items():

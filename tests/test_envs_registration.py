@@ -65,9 +65,10 @@ def test_a_configuration_cannot_say_what_is_run(name: str | int, tmp_path: Path)
 def test_every_task_can_be_sent_to_another_process(id: str) -> None:
     task = make_task(id)
     again = pickle.loads(pickle.dumps(task))
+    assert task.data is not None
     assert again.vocabulary == task.vocabulary
     assert torch.equal(again.data.tokens_BT[:50], task.data.tokens_BT[:50])
-    ours_B, theirs_B = (each.reward(each.data[:3]).values_B for each in (task, again))
+    ours_B, theirs_B = (each.reward(task.data[:3]).values_B for each in (task, again))
     assert torch.equal(ours_B, theirs_B)
 
 
@@ -91,5 +92,5 @@ def test_agents_learn_on_environments_in_other_processes() -> None:
 @pytest.mark.slow
 def test_a_task_that_cannot_be_pickled_is_named() -> None:
     env = SubprocVecEnv([unpicklable])
-    with pytest.raises(ValueError, match="cannot hand over its task.*cannot be pickled"):
+    with pytest.raises(ValueError, match=r"cannot hand over its task.*cannot be pickled"):
         ORGAN("GRU", env)

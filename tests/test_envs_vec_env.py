@@ -13,7 +13,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
-from tokengym import ORGAN, Task, TokenEnv, TokenVecEnv, TokenVectorEnv, Vocabulary
+from tokengym import ORGAN, Constraint, Task, TokenEnv, TokenVecEnv, TokenVectorEnv, Vocabulary
+from tokengym.envs import MinimumLength, NoRepetition
 
 VOCABULARY = Vocabulary.from_tokens("abc", "characters")
 
@@ -24,7 +25,7 @@ def share_of_a(texts: list[str]) -> list[float | None]:
     return [None if "cc" in text else text.count("a") / 6 for text in texts]
 
 
-def make_task() -> Task:
+def make_task(constraint: Constraint | None = None) -> Task:
     real = VOCABULARY.encode(["aab", "abaab", "aaa"])
     return Task(
         name="letters",
@@ -32,26 +33,12 @@ def make_task() -> Task:
         max_length=6,
         reward=tokengym.make_reward(share_of_a),
         load_data=lambda: real,
+        constraint=constraint,
     )
 
 
 def make_vec_env(num_envs: int = 5, **options: Any) -> TokenVecEnv:
     return TokenVecEnv(TokenVectorEnv(make_task(), num_envs, **options))
-
-
-class NoFirstA(TokenVectorEnv):
-    """A stand-in for a constraint: the first token of a row must not be ``a``."""
-
-    def action_masks(self) -> np.ndarray:
-        masks_BA = np.ones((self.num_envs, self.task.vocabulary.num_actions), bool)
-        masks_BA[self._lengths_B == 0, 0] = False
-        return masks_BA
-
-    def step(self, actions: np.ndarray) -> Any:
-        *results, infos = super().step(actions)
-        infos["action_mask"] = self.action_masks().astype(np.int8)
-        infos["_action_mask"] = np.ones(self.num_envs, bool)
-        return *results, infos
 
 
 def same(one: object, other: object) -> bool:
@@ -139,15 +126,19 @@ def test_an_attribute_is_set_for_all_rows_or_not_at_all() -> None:
 
 
 def test_masks_reach_maskable_agents() -> None:
-    env = TokenVecEnv(NoFirstA(make_task(), 3))
+    env = TokenVecEnv(TokenVectorEnv(make_task(MinimumLength(1) & NoRepetition(1)), 3))
     env.reset()
     assert is_masking_supported(env)
-    assert get_action_masks(env).tolist() == [[False, True, True, True]] * 3
-    *_, infos = env.step(np.array([1, 1, VOCABULARY.eos]))
-    assert infos[1]["action_mask"].tolist() == [1, 1, 1, 1]
-    assert "action_mask" not in infos[2]  # it is of the sequence that began,
-    assert env.reset_infos[2]["action_mask"].tolist() == [0, 1, 1, 1]  # and stands with it
-    assert get_action_masks(env)[:, 0].tolist() == [True, True, False]
+    assert get_action_masks(env).tolist() == [[True, True, True, False]] * 3
+    env.step(np.array([0, 1, 2]))
+    *_, infos = env.step(np.array([1, 0, VOCABULARY.eos]))
+    assert [info["action_mask"].tolist() for info in infos] == [
+        [1, 0, 1, 1],
+        [0, 1, 1, 1],
+        [1, 1, 1, 1],  # of the sequence that ended; that of the one that began stands here:
+    ]
+    assert env.reset_infos[2]["action_mask"].tolist() == [1, 1, 1, 0]
+    assert get_action_masks(env)[2].tolist() == [True, True, True, False]
     assert len(env.env_method("action_masks", indices=[1])) == 1
 
 
@@ -169,6 +160,19 @@ def test_prompts_come_through_set_options_once() -> None:
     env.set_options({"prompts": "ba"})
     with pytest.raises(ValueError, match="unknown reset option"):
         env.reset()
+
+
+def test_prompts_and_constraints_hold_together() -> None:
+    env = TokenVecEnv(TokenVectorEnv(make_task(MinimumLength(2) & NoRepetition(1)), 2))
+    env.set_options([{"prompt": "ab"}, {"prompt": "c"}])
+    assert VOCABULARY.decode(np.asarray(env.reset())) == ["ab", "c"]
+    assert get_action_masks(env).tolist() == [[True, False, True, True], [True, True, False, False]]
+    for options in ({"prompt": "abb"}, [{"prompt": "ab"}, {"prompt": "abb"}]):
+        env.set_options(options)
+        with pytest.raises(
+            ValueError, match=r"the prompt 'abb' contradicts the constraint Min.*'b' at position 3"
+        ):
+            env.reset()
 
 
 def test_pictures_and_texts() -> None:

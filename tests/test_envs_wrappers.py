@@ -188,7 +188,8 @@ def test_gamma_is_a_discount() -> None:
 def test_an_order_in_which_the_tokens_are_not_seen_is_refused() -> None:
     for name in ("last token", "intermediate reward"):
         for first in (LastToken(make_env()), WithCondition(make_env(), draw, 3)):
-            with pytest.raises(ValueError, match="reads the tokens so far.*put it inside"):
+            with pytest.raises(ValueError, match=r"reads the tokens so far.*put it inside"):
                 WRAPPED[name](first)
-    env = WithCondition(LastToken(IntermediateReward(make_env(), potentials, 0.9)), draw, 3)
+    last: Any = LastToken(IntermediateReward(make_env(), potentials, 0.9))
+    env = WithCondition(last, draw, 3)
     assert env.reset()[0]["tokens"] == BOS

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokengym
-import tokengym.envs
 import torch
 from tokengym import Task, Vocabulary
 
@@ -52,8 +51,6 @@ def test_ppo_in_one_file_runs_on_molecules() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--masks"]])
 def test_stable_baselines3_runs_on_molecules(more: list[str], tmp_path: Path) -> None:
-    if more and not hasattr(tokengym.envs, "SMILESSyntax"):
-        pytest.skip("no SMILES syntax yet")
     root = str(Path(tokengym.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     script = str(EXAMPLES / "ppo_stable_baselines3.py")

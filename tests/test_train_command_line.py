@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,37 @@ def test_options_override_the_file(folder: Path) -> None:
     assert "reward: qed" in config
 
 
+@pytest.mark.slow
+def test_a_constraint_holds_in_training_and_after_it(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import torch\nimport tokengym\n\nclass NoOxygen(tokengym.Constraint):\n"
+        "    def mask(self, tokens_BT, lengths_B):\n"
+        "        ids = torch.arange(self.vocabulary.num_actions)\n"
+        "        oxygen = self.vocabulary.tokens.index('O')\n"
+        "        return (ids != oxygen).expand(len(tokens_BT), -1)\n"
+    )
+    few = ["--total_timesteps", "50", "--pretrain.epochs", "1", "--reward", "qed"]
+    run(folder, "train", "small.yaml", *few, "--run", "a", "--constraint", "smiles_syntax")
+    assert "constraint: smiles_syntax" in (folder / "a/config.yaml").read_text()
+    atoms = "CNOlc"
+    for text in run(folder, "sample", "a", "-n", "60").splitlines():
+        assert text[0] in atoms
+        assert text.count("(") == text.count(")")
+    both = "smiles_syntax & forbidden_tokens(['O'])"
+    assert "O" not in run(folder, "sample", "a", "-n", "60", "--constraint", both)
+    own = "minimum_length(2) & mine:NoOxygen"
+    run(folder, "train", "small.yaml", *few, "--run", "b", "--constraint", own)
+    with open(folder / "b/samples.csv", newline="") as file:
+        texts = [row["smiles"] for row in csv.DictReader(file)]
+    assert texts
+    assert not any("O" in text for text in texts)
+    assert "give it again" in run(folder, "sample", "b", code=2)
+    assert "O" not in run(folder, "sample", "b", "--constraint", own)
+    figures = json.loads(run(folder, "evaluate", "b", "-n", "60", "--seed", "0", "--json"))
+    summary = json.loads((folder / "b/summary.json").read_text())
+    assert figures["validity"] == summary["trained"]["validity"]
+
+
 def test_ctrl_c_saves_and_resume_ends_as_if_never_stopped(folder: Path) -> None:
     run(folder, "train", "small.yaml", "--run", "whole", "--total_timesteps", "3000")
     process = subprocess.Popen(
@@ -124,13 +156,73 @@ def test_ctrl_c_saves_and_resume_ends_as_if_never_stopped(folder: Path) -> None:
     assert "stopped; what was learnt is saved" in printed
     assert "go on with: tokengym train cut/config.yaml --resume" in printed
     run(folder, "train", "cut/config.yaml", "--resume")
-    for name in ("samples.csv", "summary.json"):
+    for name in ("samples.csv", "summary.json", "scores.jsonl"):
         assert (folder / "cut" / name).read_bytes() == (folder / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
+def test_a_spent_budget_ends_a_run_with_everything_saved(folder: Path) -> None:
+    reward = "0.5 * conv_discriminator(embedding=4, widths=(1,), filters=(4,)) + qed(budget={})"
+    arguments = ["train", "small.yaml", "--run", "b", "--total_timesteps", "100000"]
+    printed = run(folder, *arguments, "--reward", reward.format(30))
+    assert "stopped: objective 'qed' has scored its budget of 30 sequences" in printed
+    summary = json.loads((folder / "b/summary.json").read_text())
+    assert list(summary) == ["data", "pretrained", "trained", "stopped"]
+    for name in ("checkpoint.safetensors", "report.html"):
+        assert (folder / "b" / name).exists()
+    with open(folder / "b/samples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert all(row["conv_discriminator"] for row in rows)
+    assert any(not row["qed"] for row in rows)  # what was not paid for
+
+    before = (folder / "b/scores.jsonl").read_text()
+    assert 0 < len(before.splitlines()) < 30
+    run(folder, "train", "b/config.yaml", "--resume", "--reward", reward.format(50))  # goes on
+    first = (folder / "b/scores.jsonl").read_text()
+    assert first.startswith(before)
+    assert len(first) > len(before)
+
+    weighed = "0.1 * qed + 0.9 * conv_discriminator"
+    assert "the best of" in run(folder, "weigh", "b", weighed)
+    run(folder, "weigh", "b", weighed, "--output", "weighed.csv")
+    with open(folder / "weighed.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 8 * len(first.splitlines())
+    message = run(folder, "weigh", "b", "logp", code=2)
+    assert "no values of 'logp' were recorded in round 0; recorded: conv_disc" in message
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_scored_stops_and_says_why(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import tokengym\n\n@tokengym.objective(on_error='skip')\ndef broken(texts):\n"
+        "    raise RuntimeError('the laboratory is closed')\n"
+    )
+    message = run(
+        folder, "train", "small.yaml", "--run", "d", "--reward", "mine:broken",
+        "--total_timesteps", "100000", code=2,
+    )  # fmt: skip
+    wanted = "objective 'broken' failed on 256 of the last 256 sequences"
+    assert wanted in message
+    assert "it raised RuntimeError: the laboratory is closed" in message
+    assert json.loads((folder / "d/summary.json").read_text())["stopped"].startswith(wanted)
+    assert len((folder / "d/scores.jsonl").read_text().splitlines()) == 256 // 8
+    (folder / "mine.py").write_text(
+        "import tokengym\n\n@tokengym.objective\ndef broken(texts):\n"
+        "    return [float(len(text)) for text in texts]\n"
+    )
+    run(folder, "train", "d/config.yaml", "--resume", "--total_timesteps", "10000")  # mended
+    assert "stopped" not in json.loads((folder / "d/summary.json").read_text())
+
+
 def test_lists_and_help(folder: Path) -> None:
-    assert "tokengym/Oracle-v0" in run(folder, "tasks")
-    assert "synthetic_accessibility" in run(folder, "rewards")
+    tasks = run(folder, "tasks")
+    assert "tokengym/Oracle-v0" in tasks
+    assert "no_repetition(n)" in tasks
+    listed = run(folder, "rewards")
+    assert re.search(r"synthetic_accessibility .*0 \.\. 1 .* 400 ", listed)  # its range, its cost
+    assert "Needs target=" in " ".join(re.findall(r"\w+=?", listed))
+    assert "geometric_mean(*rewards, weights=None)" in " ".join(listed.replace("│", " ").split())
     text = run(folder, "--help")
     assert "tokengym train examples/organ_molecules.yaml" in text
     text = " ".join(run(folder, "train", "--help").split())
@@ -154,6 +246,7 @@ def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> N
         (["train", "none.yaml"], "none.yaml"),
         (["train", "small.yaml", "--data", "none.smi"], "there is no file none.smi"),
         (["train", "small.yaml", "--reward", "qde"], "did you mean qed"),
+        (["train", "small.yaml", "--constraint", "smiles_sintax"], "did you mean smiles_syntax"),
         (["train", "small.yaml", "--task", "tokengym/Molecule-v0"], "did you mean tokengym/Mol"),
         (["train", "small.yaml", "--agent.batch_sise", "3"], "did you mean batch_size"),
         (["train", "small.yaml", "--taks", "x"], "did you mean --task"),

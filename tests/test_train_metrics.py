@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tokengym.agents import GRUPolicy, sample
 from tokengym.envs import Sequences, make_task
-from tokengym.train.evaluation import figures_of_samples
+from tokengym.train.evaluation import figures_as_json, figures_of_samples
 from tokengym.train.metrics import mean_of, nats_a_token, share_of, text_figures, unique_share
 from tokengym.train.metrics.molecules import internal_diversity, molecule_figures
+from tokengym.train.run_folder import RunFolder
 
 
 def test_means_and_shares() -> None:
@@ -65,6 +68,25 @@ def test_impossible_samples_are_counted_and_leave_the_likelihood_finite() -> Non
     assert figures["possible"].value == pytest.approx(7 / 8)
     rest = task.source.log_prob(task.data[1:]).sum() / task.data[1:].num_tokens
     assert figures["nll_oracle"].value == pytest.approx(-float(rest))
+
+
+@pytest.mark.parametrize("id", ["tokengym/Dyck-v0", "tokengym/Copy-v0"])
+def test_json_never_holds_infinity_or_nan(id: str, tmp_path: Path) -> None:
+    task = make_task(id, data_size=8)
+    torch.manual_seed(0)
+    policy = GRUPolicy(task.vocabulary, embedding=4, hidden=4)
+    samples = sample(policy, 20, max_length=task.max_length)
+    impossible = samples[torch.arange(20) < 1]
+    for sequences in (samples, impossible):
+        figures = {**figures_of_samples(task, sequences, [], policy), "worst": mean_of([math.inf])}
+        folder = RunFolder(tmp_path)
+        folder.write_summary({"samples": figures_as_json(figures)})
+        text = folder.summary.read_text()
+        assert "Infinity" not in text
+        assert "NaN" not in text
+    row = folder.read_summary()["samples"]
+    assert row["possible"] == 0
+    assert row["nll_oracle"] is row["nll_oracle_se"] is row["worst"] is None
 
 
 def test_nats_a_token_and_texts() -> None:

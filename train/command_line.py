@@ -1,4 +1,4 @@
-"""The command line: ``tokengym train | sample | evaluate | report | tasks | rewards``.
+"""The command line: ``tokengym train | sample | evaluate | report | weigh | tasks ...``.
 
 Options come from type hints, through jsonargparse: a YAML file, and anything overridden after it.
 Each command is a function below; a mistake of the user's ends in one message and exit code 2, not
@@ -23,11 +23,13 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..agents import AGENTS, CheckpointError, SequenceAgent, load_agent
-from ..envs import DataError, make_task, registered_tasks, task_factory
-from ..rewards import ObjectiveError, UnknownRewardError, make_reward, reward_targets
+from ..envs import DataError, make_task, options_of, registered_tasks, task_factory
+from ..envs.constraints import CONSTRAINTS
+from ..rewards import ObjectiveError, Reward, UnknownRewardError, make_reward, reward_targets
+from ..rewards.expressions import load_target
 from .evaluation import (
     figures_as_json,
     figures_of_samples,
@@ -37,6 +39,7 @@ from .evaluation import (
 )
 from .report import write_report
 from .run_folder import RunFolder, write_csv
+from .scores import read_scores, weigh
 from .training import PretrainConfig, RunError, TrainConfig, task_options, train
 
 # What a user can mend; anything else is a defect of ours and shows its traceback.
@@ -149,6 +152,9 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("--seed", type=int, default=0, help="one seed, one result")
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+    p.add_argument(
+        "--constraint", type=str, help="which tokens may come next; the run's by default"
+    )
 
     p = add("evaluate", _evaluate, "figures of a run or of a file of samples")
     p.add_argument("target", type=Path, help="the folder of a run, or a file of samples")
@@ -161,6 +167,10 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
 
     p = add("report", _report, "write a run's report.html anew")
     p.add_argument("run", type=Path, help="the folder of a run")
+    p = add("weigh", _weigh, "weigh a run's sequences by another reward")
+    p.add_argument("run", type=Path, help="the folder of a run")
+    p.add_argument("reward", type=str, help="an expression over the components that it recorded")
+    p.add_argument("--output", type=Path, help="a CSV file of all; the best are printed by default")
     add("tasks", _tasks, "list the registered tasks")
     add("rewards", _rewards, "list the named rewards")
     return parser, commands
@@ -192,7 +202,7 @@ def _train(options: Namespace, console: Console) -> bool:
 
 def _sample(options: Namespace, console: Console) -> None:
     """Write sequences with the agent of a run, one a row of a CSV."""
-    agent = load_agent(_checkpoint_of(options.run))
+    agent = load_agent(_checkpoint_of(options.run), constraint=options.constraint)
     sequences = agent.sample(
         options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
     )
@@ -220,14 +230,14 @@ def _evaluate(options: Namespace, console: Console) -> None:
         if not target.exists():
             raise RunError(f"there is no run and no file {target}; is the path right?")
         config = _config_of(target)
-        agent = load_agent(_checkpoint_of(target))
         task = make_task(config["task"], **task_options(config))
+        agent = load_agent(_checkpoint_of(target), constraint=task.constraint)
         known = reference if reference is not None else task.data.texts if task.data else []
         sequences = agent.sample(options.number, seed=options.seed)
         figures = figures_of_samples(task, sequences, known, agent.policy)
     row = figures_as_json(figures)
     if options.json:
-        print(json.dumps(row, indent=2))
+        print(json.dumps(row, indent=2, allow_nan=False))
     else:
         print_figures({target.name: row}, console)
 
@@ -240,35 +250,98 @@ def _report(options: Namespace, console: Console) -> None:
     console.print(f"report {folder.report}", highlight=False)
 
 
+def _weigh(options: Namespace, console: Console) -> None:
+    """Say what a run's training sequences would have been worth by another reward.
+
+    Nothing is scored again: scores.jsonl has every component's values.
+
+      tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
+    """
+    rounds = read_scores(options.run)
+    rows = [
+        (each.round, text, then, now)
+        for each, scores in zip(rounds, weigh(rounds, options.reward), strict=True)
+        for text, then, now in zip(
+            each.texts, each.scores.values_B.tolist(), scores.values_B.tolist(), strict=True
+        )
+    ]
+    header = ("round", "text", "then", "now")
+    if options.output is not None:
+        write_csv(options.output, header, rows)
+        console.print(f"{len(rows)} sequences in {options.output}", highlight=False)
+        return
+    different = {text: (round, text, then, now) for round, text, then, now in rows if now == now}
+    table = Table(*header, title=f"the best of {len(different)} different sequences")
+    for round, text, then, now in sorted(different.values(), key=lambda row: -row[3])[:10]:
+        table.add_row(str(round), text, f"{then:.4g}", f"{now:.4g}")
+    console.print(table)
+
+
 def _tasks(options: Namespace, console: Console) -> None:
-    """List the registered tasks, with the options that each takes and their defaults."""
+    """List the registered tasks with their options, and the constraints that each can be given."""
     table = Table("task", "what is written", "options")
     for id in registered_tasks():
         factory = task_factory(id)
         summary = (factory.__doc__ or "").strip().splitlines()[0]
-        taken = "\n".join(f"{k}={v!r}" for k, v in (factory.__kwdefaults__ or {}).items())
+        taken = "\n".join(f"{k}={v!r}" for k, v in options_of(factory).items())
         table.add_row(id, summary.partition(": ")[2] or summary, taken)
     console.print(table)
+    table = Table("constraint", "what it asks")
+    for name, kind in CONSTRAINTS.items():
+        parameters = inspect.signature(kind).parameters.values()
+        taken = ", ".join(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        what = (kind.__doc__ or "").strip().splitlines()[0]
+        table.add_row(f"{name}({taken})" if taken else name, what)
+    console.print(table)
+    console.print(
+        "Combine them: 'minimum_length(8) & no_repetition(3)'. One of your own is "
+        "'module:attribute'.",
+        highlight=False,
+    )
 
 
 def _rewards(options: Namespace, console: Console) -> None:
-    """List the named rewards, with their ranges and how tokens get their credit."""
-    table = Table("name", "range", "credit", "what it is")
+    """List the named rewards: kind, range, microseconds a sequence, credit, what they are."""
+    table = Table(Column("name", no_wrap=True), "kind", "range", "µs each", "credit", "what it is")
     for name, target in reward_targets().items():
         try:
-            reward = make_reward(name)
-            low, high = reward.range
-            what = (type(reward).__doc__ or "").strip().splitlines()[0]
-            table.add_row(name, f"{low:g} .. {high:g}", reward.credit, what)
+            table.add_row(name, *_about_reward(name, target))
         except (ImportError, ValueError, TypeError) as error:
-            table.add_row(name, "-", "-", f"not available: {error}")
-        del target
+            table.add_row(name, "-", "-", "-", "-", f"not available: {error}")
     console.print(table)
     console.print(
-        "Combine them: '0.5 * conv_discriminator + 0.5 * qed * valid'. "
+        "Combine them: '0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)'. "
         "One of your own is 'module:attribute'.",
         highlight=False,
     )
+
+
+def _about_reward(name: str, target: str) -> tuple[str, str, str, str, str]:
+    """A row of the list; how a reward is called, where it is made of others."""
+    found = load_target(target)
+    if not (isinstance(found, type) and issubclass(found, Reward)):
+        found = make_reward(name)
+    first_line = (found.__doc__ or "").strip().partition("\n")[0]
+    if found.kind != "component":
+        assert isinstance(found, type)
+        parameters = inspect.signature(found).parameters.values()
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        call = f"{name}{inspect.Signature(bare)}"
+        return found.kind, "-", "-", "theirs", f"{call}: {first_line}"
+    low, high = found.range
+    cost = "-" if found.microseconds is None else f"{found.microseconds:,.0f}"
+    what = first_line + _options_needed(found)
+    return found.kind, f"{low:g} .. {high:g}", cost, found.credit, what
+
+
+def _options_needed(found: object) -> str:
+    """What a reward cannot be made without, as in 'Needs target='; empty for most."""
+    if not isinstance(found, type):
+        return ""
+    parameters = inspect.signature(found).parameters.values()
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [f"{p.name}=" for p in parameters if p.default is p.empty and p.kind in plain]
+    return f" Needs {', '.join(needed)}." if needed else ""
 
 
 def _checkpoint_of(path: Path) -> Path:

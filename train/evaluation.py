@@ -70,9 +70,9 @@ def read_texts(path: str | Path) -> tuple[list[str], str]:
 def figures_as_json(figures: Figures) -> dict[str, float | None]:
     """``{"validity": 0.9, "validity_se": 0.01, ...}``; None for what could not be computed."""
     flat: dict[str, float | None] = {}
-    for name, figure in figures.items():
-        flat[name] = None if math.isnan(figure.value) else figure.value
-        flat[f"{name}_se"] = None if math.isnan(figure.se) else figure.se
+    for name, figure in figures.items():  # JSON has no word for infinity and NaN
+        flat[name] = figure.value if math.isfinite(figure.value) else None
+        flat[f"{name}_se"] = figure.se if math.isfinite(figure.se) else None
     return flat
 
 

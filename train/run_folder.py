@@ -2,7 +2,8 @@
 
 config.yaml               the configuration, every option written out
 checkpoint.safetensors    the agent
-summary.json              the table of figures
+summary.json              the table of figures, and why the run stopped early, if it did
+scores.jsonl              a line a round: the training sequences and every component's values
 samples.csv               what the trained agent writes
 report.html               curves and samples, one file that opens from disk
 tensorboard/              the curves
@@ -43,6 +44,11 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def scores(self) -> Path:
+        """The training sequences' scores, round by round."""
+        return self.path / "scores.jsonl"
+
+    @property
     def samples(self) -> Path:
         """What the trained agent writes."""
         return self.path / "samples.csv"
@@ -58,7 +64,7 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def read_summary(self) -> dict[str, Any]:
-        """The summary so far, empty when there is none."""
+        """The rows of figures so far, empty when there are none."""
         if not self.summary.exists():
             return {}
         try:
@@ -67,11 +73,14 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.summary} is no JSON ({error}); delete it and resume"
             ) from error
+        summary.pop("stopped", None)
         return summary
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace the summary."""
-        write_atomically(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
+    def write_summary(self, rows: Mapping[str, Any], stopped: str | None = None) -> None:
+        """Replace the summary: rows of figures, and why the run stopped early, if it did."""
+        summary = {**rows, "stopped": stopped} if stopped else rows
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_atomically(self.summary, (text + "\n").encode())
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -6,6 +6,7 @@ is resumed by running the same thing again on the saved agent.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,10 +20,11 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
 from ..envs import Sequences, Task, TokenEnv, make_task
-from ..rewards import ObjectiveError
+from ..rewards import MemoError, ObjectiveError
 from .evaluation import figures_as_json, figures_of_samples, figures_of_texts, print_figures
 from .report import write_report
 from .run_folder import RunFolder, write_csv
+from .scores import ScoreLog
 from .stopping import StopRequest
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -57,6 +59,8 @@ class TrainConfig:
     """The real sequences: a built-in set's name or a file; the task's own by default."""
     reward: str | None = None
     """A name, 'module:attribute', or an expression of these; `tokengym rewards` lists the names."""
+    constraint: str | None = None
+    """Which tokens may come next: a name or an expression; `tokengym tasks` lists the names."""
     task_options: dict[str, Any] = field(default_factory=dict)
     """More options of the task, such as max_length."""
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -116,8 +120,9 @@ def train(
         run = _Run(config, folder, agent, stop, console)
         try:
             return run.do()
-        except ObjectiveError:
+        except (ObjectiveError, MemoError) as error:
             agent.save(folder.checkpoint)  # a round changes nothing before it is scored
+            folder.write_summary(run.summary, stopped=str(error))
             run.say_how_to_resume("the run stopped at the error below; what was learnt is saved")
             raise
         finally:
@@ -133,7 +138,7 @@ def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The task's options in a configuration."""
     options = {str(name): value for name, value in (config.get("task_options") or {}).items()}
-    for name in ("data", "reward", "skip_invalid"):
+    for name in ("data", "reward", "constraint", "skip_invalid"):
         if config.get(name):
             options[name] = config[name]
     return options
@@ -188,7 +193,7 @@ class _Run:
         if left > 0:
             self.agent.learn(
                 left,
-                callback=_WholeRounds(self._go_on),
+                callback=[ScoreLog(self.folder.scores), _WholeRounds(self._go_on)],
                 reset_num_timesteps=False,
                 progress_bar=True,
             )
@@ -198,10 +203,12 @@ class _Run:
         reference = self.task.data.texts if self.task.data else []
         figures = figures_of_samples(self.task, sequences, reference, self.agent.policy)
         self.summary[name] = figures_as_json(figures)
-        self.folder.write_summary(self.summary)
+        self.folder.write_summary(self.summary, self.agent.stopped)
         return sequences
 
     def _finish(self) -> None:
+        if self.agent.stopped:
+            self.console.print(f"stopped: {self.agent.stopped}", highlight=False, soft_wrap=True)
         sequences = self._evaluate("trained")
         write_samples(self.folder.samples, self.task, sequences)
         write_report(self.folder, self.task, self.summary)
@@ -212,6 +219,7 @@ class _Run:
             "checkpoint": folder.checkpoint,
             "samples": folder.samples,
             "figures": folder.summary,
+            "scores": folder.scores,
             "report": folder.report,
             "curves": f"tensorboard --logdir {folder.tensorboard}",
         }
@@ -263,13 +271,16 @@ def split(task: Task) -> tuple[Sequences, Sequences | None]:
 
 
 def write_samples(path: str | Path, task: Task, sequences: Sequences) -> None:
-    """A CSV: the text, whether it is valid, and every part of the reward."""
+    """A CSV: the text, whether it is valid, and every part of the reward, empty where it failed."""
     scores = task.reward(sequences)
     parts: Mapping[str, Any] = {k: v.tolist() for k, v in scores.parts.items() if k != "valid"}
     text_name = "smiles" if task.domain == "molecules" else "text"
     columns: dict[str, list[Any]] = {text_name: sequences.texts}
     if task.canonical is not None:
         columns["valid"] = [int(task.canonical(text) is not None) for text in sequences.texts]
-    columns |= {name: [f"{value:.6g}" for value in values] for name, values in parts.items()}
+    columns |= {
+        name: ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+        for name, values in parts.items()
+    }
     rows = list(zip(*columns.values(), strict=True))
     write_csv(path, list(columns), rows)

@@ -5,6 +5,7 @@
 
 from .agents import ORGAN, GRUPolicy, LSTMPolicy, Policy, SeqGAN, action_values, sample
 from .envs import (
+    Constraint,
     IntermediateReward,
     LastToken,
     Sequences,
@@ -14,6 +15,7 @@ from .envs import (
     TokenVectorEnv,
     Vocabulary,
     WithCondition,
+    make_constraint,
     make_sb3,
     make_task,
     register_built_in_tasks,
@@ -33,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ORGAN",
+    "Constraint",
     "GRUPolicy",
     "IntermediateReward",
     "LSTMPolicy",
@@ -52,6 +55,7 @@ __all__ = [
     "WithCondition",
     "__version__",
     "action_values",
+    "make_constraint",
     "make_reward",
     "make_sb3",
     "make_task",

@@ -12,7 +12,7 @@ from .base import IncrementalConstraint, State
 
 
 @dataclass(eq=False)
-class NoRepeat(IncrementalConstraint):
+class NoRepetition(IncrementalConstraint):
     """No group of ``n`` tokens right after itself; combine several sizes with ``&``.
 
     The end token is no repetition. One size forbids at most one token a step, so it leaves an

@@ -54,7 +54,7 @@ class LSTMOracle(StepSource):
                 )
         tensors = {name: torch.as_tensor(weights[name], dtype=torch.float32) for name in _NAMES}
         if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-            raise ValueError(f"the oracle's {wrong[0]} holds numbers that are not finite in float32")
+            raise ValueError(f"the oracle's {wrong[0]} is not finite everywhere in float32")
         self.length = length
         self.vocabulary = numbered(V)
         self._W = torch.cat([tensors[f"W_{gate}"] for gate in _GATES], dim=1)

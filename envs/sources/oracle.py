@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Literal
 
 from ...rewards import RewardSpec
-from ..constraints import Constraint
 from ..task import Task
 from .base import StepSource
 from .gru import GRUOracle
@@ -28,7 +27,6 @@ def oracle(
     weights: str | None = None,
     data_size: int = 10_000,
     reward: RewardSpec | None = None,
-    constraint: Constraint | None = None,
 ) -> Task:
     """The task ``tokengym/Oracle-v0``: write tokens that a random network finds probable.
 
@@ -39,7 +37,6 @@ def oracle(
         weights: an ``.npz`` for ``LSTMOracle.from_npz``, instead of a random network.
         data_size: how many real sequences there are.
         reward: by default the mean log-probability under the source.
-        constraint: which tokens may come next.
 
     Raises:
         ValueError: an unknown source, a length below 1, or weights for another than the LSTM.
@@ -51,7 +48,7 @@ def oracle(
         raise ValueError(f"weights are an LSTM's and source is {source!r}; leave one of them out")
     else:
         network = LSTMOracle.from_npz(weights, length)
-    return source_task("Oracle", network, data_size, seed, reward, constraint)
+    return source_task("Oracle", network, data_size, seed, reward)
 
 
 @lru_cache(maxsize=2)

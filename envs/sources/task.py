@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from ...rewards import RewardSpec, make_reward
-from ..constraints import Constraint
 from ..task import Task
 from .base import SourceLogProb, StepSource
 
@@ -16,7 +15,6 @@ def source_task(
     data_size: int,
     seed: int,
     reward: RewardSpec | None,
-    constraint: Constraint | None = None,
 ) -> Task:
     """The task of writing what a source finds probable.
 
@@ -26,7 +24,6 @@ def source_task(
         data_size: how many real sequences there are.
         seed: of the data.
         reward: by default the mean log-probability under the source.
-        constraint: which tokens may come next.
 
     Raises:
         ValueError: no data.
@@ -38,7 +35,6 @@ def source_task(
         vocabulary=source.vocabulary,
         max_length=source.length,
         reward=SourceLogProb(source) if reward is None else make_reward(reward),
-        constraint=constraint,
         load_data=partial(source.sample, data_size, seed),
         source=source,
     )

@@ -1,0 +1,109 @@
+"""Objectives made of a function that somebody wrote.
+
+    @tokengym.objective                        # a batch: list[str] -> list[float | None]
+    def halogens(texts):
+        return [text.count("Cl") + text.count("F") for text in texts]
+
+    @tokengym.objective(per_sequence=True)     # one: str -> float | None
+    def short(text):
+        return 1.0 / (1 + len(text))
+
+What is true of every objective (memo, budget, failures) is in objective.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Unpack, cast, overload
+
+from .base import Credit
+from .objective import Objective, ObjectiveOptions, SequenceError
+
+BatchFunction = Callable[[list[str]], Sequence[float | None]]
+SequenceFunction = Callable[[str], float | None]
+_ANY = (-float("inf"), float("inf"))
+
+
+class FunctionObjective(Objective):
+    """An objective made of a function; usually written with the decorator ``objective``.
+
+    Args:
+        function: of a list of texts, or of one text.
+        per_sequence: the function takes one text, not a list.
+        name: in logs and errors; the function's own name by default.
+        range: the lowest and the highest score, for whoever reads them.
+        credit: ``"rollouts"`` to score every Monte Carlo completion with it (for cheap ones).
+        **options: as for ``Objective``.
+    """
+
+    def __init__(
+        self,
+        function: BatchFunction | SequenceFunction,
+        *,
+        per_sequence: bool = False,
+        name: str | None = None,
+        range: tuple[float, float] = _ANY,
+        credit: Credit = "terminal",
+        **options: Unpack[ObjectiveOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.function = function
+        self.per_sequence = per_sequence
+        self.name = name or str(getattr(function, "__name__", type(function).__name__))
+        self.range = range
+        self.credit = credit
+        self.__doc__ = function.__doc__
+
+    def score(self, texts: list[str]) -> Sequence[float | None]:
+        """Call the function, once for the batch or once for each text."""
+        if self.per_sequence:
+            return [self._score_one(text) for text in texts]
+        return cast(BatchFunction, self.function)(texts)
+
+    def _score_one(self, text: str) -> float | None:
+        try:
+            return cast(SequenceFunction, self.function)(text)
+        except Exception as error:
+            raise SequenceError(text) from error
+
+
+@overload
+def objective(function: BatchFunction, /) -> FunctionObjective: ...
+@overload
+def objective(
+    *,
+    per_sequence: Literal[False] = False,
+    name: str | None = None,
+    range: tuple[float, float] = ...,
+    credit: Credit = "terminal",
+    **options: Unpack[ObjectiveOptions],
+) -> Callable[[BatchFunction], FunctionObjective]: ...
+@overload
+def objective(
+    *,
+    per_sequence: Literal[True],
+    name: str | None = None,
+    range: tuple[float, float] = ...,
+    credit: Credit = "terminal",
+    **options: Unpack[ObjectiveOptions],
+) -> Callable[[SequenceFunction], FunctionObjective]: ...
+def objective(
+    function: BatchFunction | None = None,
+    /,
+    *,
+    per_sequence: bool = False,
+    name: str | None = None,
+    range: tuple[float, float] = _ANY,
+    credit: Credit = "terminal",
+    **options: Unpack[ObjectiveOptions],
+) -> FunctionObjective | Callable[[Any], FunctionObjective]:
+    """Make a reward of a function of texts; the arguments are those of ``FunctionObjective``."""
+
+    def decorate(function: BatchFunction | SequenceFunction) -> FunctionObjective:
+        if not callable(function):
+            raise TypeError(f"objective decorates a function, got {function!r}")
+        return FunctionObjective(
+            function, per_sequence=per_sequence, name=name, range=range, credit=credit, **options
+        )
+
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,126 @@
+"""What tells the scores of one objective from those of another in a memo that both may use.
+
+An objective is told by its name, its class, the arguments it was made with, the code of its class
+or function (bytecode, constants, defaults and what a closure holds), its canonical form, and its
+``version``. Another value of any of these is another namespace, so a score is never read back that
+a different parametrisation wrote.
+
+What the code calls elsewhere is not seen: a library's update, a table in a file, a function of
+another module. ``version`` is for that. Another version of Python may compile to other bytecode;
+then sequences are scored again, and nothing is wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
+
+import numpy as np
+import torch
+
+
+class Unnameable(TypeError):  # noqa: N818 - no error where no memo on disk is used
+    """A value that cannot be told from another by what it is made of."""
+
+
+def fingerprint(value: object) -> str:
+    """32 hexadecimal digits that are the same in every process, for equal values.
+
+    Raises:
+        Unnameable: for what is neither plain data, nor an array, nor a function or class.
+    """
+    try:
+        text = json.dumps(_described(value))
+    except RecursionError as error:
+        raise Unnameable(f"a {type(value).__name__} that holds itself") from error
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def arguments_of(
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    ignored: Iterable[str],
+) -> dict[str, object]:
+    """The arguments of a call by name, defaults among them, without those that are ``ignored``."""
+    bound = inspect.signature(function).bind(None, *args, **kwargs)
+    bound.apply_defaults()
+    found: dict[str, object] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = bound.signature.parameters[name].kind
+        found |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return {name: value for name, value in found.items() if name not in ignored}
+
+
+def _described(value: object) -> object:
+    """A value as JSON that no other value has."""
+    kind = type(value).__name__
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float() | complex() | range():
+            return [kind, repr(value)]
+        case bytes():
+            return [kind, value.hex()]
+        case list() | tuple():
+            return [kind, *map(_described, value)]
+        case set() | frozenset():
+            return [kind, *sorted(json.dumps(_described(item)) for item in value)]
+        case dict():
+            return [kind, *([_described(k), _described(v)] for k, v in value.items())]
+        case PurePath() | re.Pattern():
+            return [kind, repr(value)]
+        case np.ndarray() | np.generic() if not value.dtype.hasobject:
+            return [kind, str(value.dtype), list(value.shape), value.tobytes().hex()]
+        case torch.Tensor():
+            return [kind, _described(value.detach().cpu().numpy())]
+        case functools.partial():
+            return [kind, _described(value.func), _described((value.args, value.keywords))]
+        case types.CodeType():
+            constants = [_described(constant) for constant in value.co_consts]
+            return [value.co_code.hex(), constants, list(value.co_names), list(value.co_freevars)]
+        case types.FunctionType():
+            return [*_whereabouts(value), *_described_function(value)]
+        case types.MethodType():
+            return [kind, _described(value.__self__), _described(value.__func__)]
+        case types.BuiltinFunctionType() | types.MethodDescriptorType():
+            return _whereabouts(value)
+        case type():
+            return [*_whereabouts(value), *_described_class(value)]
+    if isinstance(value, Unnameable):
+        raise value
+    if hasattr(value, "__wrapped__"):  # functools.lru_cache, functools.wraps
+        return [kind, _described(value.__wrapped__)]
+    raise Unnameable(repr(value)[:200])
+
+
+def _whereabouts(value: object) -> list[object]:
+    return [getattr(value, name, None) for name in ("__module__", "__qualname__")]
+
+
+def _described_function(function: types.FunctionType) -> list[object]:
+    code = function.__code__
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    held = {name: cell.cell_contents for name, cell in cells if name != "__class__"}  # super()'s
+    defaults = (function.__defaults__, function.__kwdefaults__)
+    return [_described(code), _described(held), _described(defaults)]
+
+
+def _described_class(kind: type) -> list[object]:
+    """What is written in a class; what cannot be told is left out."""
+    found: list[object] = []
+    for name, value in sorted(vars(kind).items()):
+        value = getattr(value, "fget", getattr(value, "__func__", value))
+        if name.startswith("__") and not isinstance(value, types.FunctionType):
+            continue  # what Python keeps there, such as __slotnames__ once an object was pickled
+        try:
+            found.append([name, _described(value)])
+        except Unnameable:
+            continue
+    return found

@@ -1,0 +1,127 @@
+"""Namespaces: equal for what scores alike, different for whatever may score differently."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokengym.rewards import FunctionObjective, LogP, Objective
+from tokengym.rewards.molecules import QED, canonical_smiles
+from tokengym.rewards.namespace import Unnameable, fingerprint
+
+VALUES: list[Any] = [
+    None, True, 1, 1.0, "1", b"1", 1j, [1], (1,), {1}, frozenset([1]), {1: 1}, {1: "1"}, [1, 1],
+    [[1], 1], -0.0, 0.0, float("nan"), float("inf"), Path("1"), re.compile("1"), re.compile("1", 2),
+    np.float32(1), np.array([1.0]), np.array([[1.0]]), torch.ones(1), torch.zeros(1), len, max,
+    partial(max, 1), partial(max, 2), str, lambda x: x, lambda x: x + 1, range(3),
+]  # fmt: skip
+
+
+def test_different_values_have_different_fingerprints() -> None:
+    found = [fingerprint(value) for value in VALUES]
+    assert len(set(found)) == len(VALUES)
+    assert found == [fingerprint(value) for value in VALUES]
+
+
+def test_equal_values_have_one() -> None:
+    words = [f"word {number}" for number in range(50)]
+    assert fingerprint(set(words)) == fingerprint(set(reversed(words)))
+    assert fingerprint(np.arange(3)) == fingerprint(np.arange(6)[:3])
+    assert fingerprint(["a", "".join(["a"])]) == fingerprint(["a", "a"])
+
+
+def test_what_cannot_be_told_apart_has_none() -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+    for value in (object(), iter([1]), [object()], itself):
+        with pytest.raises(Unnameable):
+            fingerprint(value)
+
+
+def same(text: str) -> float:
+    return float(len(text))
+
+
+class Likeness(Objective):
+    """A user's own class, which hands on no options."""
+
+    name = "likeness"
+
+    def __init__(self, target: str, weight: float = 1.0) -> None:
+        super().__init__(canonical=str.lower)
+        self.target, self.weight = target, weight
+
+    def score(self, texts: list[str]) -> Sequence[float | None]:
+        return [self.weight * (text == self.target) for text in texts]
+
+
+class OtherLikeness(Likeness):
+    def score(self, texts: list[str]) -> Sequence[float | None]:
+        return [2 * self.weight * (text == self.target) for text in texts]
+
+
+def adding(number: float) -> Callable[[str], float]:
+    return lambda text: len(text) + number
+
+
+def test_objectives_are_told_apart_by_whatever_changes_a_score() -> None:
+    different = [
+        LogP(),
+        LogP(-1.0),
+        LogP(version=2),
+        LogP(canonical=None),
+        QED(),
+        Likeness("a"),
+        Likeness("b"),
+        Likeness("a", 0.5),
+        OtherLikeness("a"),
+        FunctionObjective(same, per_sequence=True),
+        FunctionObjective(same, per_sequence=True, name="other"),
+        FunctionObjective(same, per_sequence=True, canonical=canonical_smiles),
+        FunctionObjective(adding(1), per_sequence=True),
+        FunctionObjective(adding(2), per_sequence=True),
+    ]
+    assert len({reward.namespace for reward in different}) == len(different)
+
+
+def test_objectives_are_one_whatever_else_changes() -> None:
+    assert LogP().namespace == LogP(low=-2.12).namespace == LogP(-2.12, 6.04).namespace
+    assert LogP().namespace == LogP(budget=3, on_error="skip", memo=False).namespace
+    assert Likeness("a", 1.0).namespace == Likeness(target="a").namespace
+    first = FunctionObjective(adding(1), per_sequence=True)
+    assert first.namespace == FunctionObjective(adding(1), per_sequence=True).namespace
+    assert pickle.loads(pickle.dumps(LogP(-1.0))).namespace == LogP(-1.0).namespace
+
+
+def test_the_namespace_is_the_same_in_every_process() -> None:
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from tests.test_rewards_namespace import *\n"
+        "print(LogP(-1.0).namespace, Likeness('a').namespace, fingerprint({'a', 'b', 'c'}))"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True).strip()
+    here = f"{LogP(-1.0).namespace} {Likeness('a').namespace} {fingerprint({'a', 'b', 'c'})}"
+    assert printed == here
+
+
+def test_an_argument_without_a_value_needs_a_version(tmp_path: Path) -> None:
+    class Judge:
+        def __call__(self, texts: list[str]) -> list[float]:
+            return [0.5] * len(texts)
+
+    judge = Judge()
+    FunctionObjective(judge, name="judge").score_texts(["a"])  # in memory nobody else sees it
+    with pytest.raises(ValueError, match=r"'judge' was made with .*Judge object.* version="):
+        _ = FunctionObjective(judge, name="judge", memo=tmp_path / "a").memo
+    first = FunctionObjective(judge, name="judge", memo=tmp_path / "a", version="today")
+    assert first.score_texts(["a"]) == [0.5]
+    assert first.namespace != FunctionObjective(judge, name="judge", version="x").namespace
