@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def load_agent(path: str | Path, env: GymEnv | str | None = None, **kwargs: Any)
 
 
 def _subclasses(kind: type) -> Iterator[type[SequenceAgent]]:
-    found: list[type[SequenceAgent]] = kind.__subclasses__()
+    found: Iterable[type[SequenceAgent]] = kind.__subclasses__()
     for below in found:
         yield below
         yield from _subclasses(below)

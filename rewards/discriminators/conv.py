@@ -171,7 +171,7 @@ class ConvNetwork(nn.Module):
         nn.init.constant_(self.highway.bias[K:], -2.0)  # begins by handing features on
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(K, 1)
-        self._tables = Derived(self, self._make_tables)
+        self._tables = Derived([self.embedding, self.convolutions], self._make_tables)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Logits (B,) by convolution, with gradients."""
