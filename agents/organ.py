@@ -41,6 +41,7 @@ class ORGAN(SeqGAN):
             0, of which the paper has none, becomes (2 - p) v: either way it falls by (1 - p) |v|.
         discriminator_steps: updates of each discriminator a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        overlap: score finished sequences while their completions are made; see ``SeqGAN``.
         max_grad_norm: the gradient's norm is clipped to it.
         policy_kwargs: keywords of the policy, where it is made by name.
         stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
@@ -63,6 +64,7 @@ class ORGAN(SeqGAN):
         repetition_penalty: bool = True,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        overlap: bool = False,
         max_grad_norm: float = 1.0,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -84,6 +86,7 @@ class ORGAN(SeqGAN):
             prior_coefficient,
             discriminator_steps,
             discriminator_batch_size,
+            overlap,
             max_grad_norm,
             policy_kwargs,
             stats_window_size,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self
 
 import torch
@@ -39,6 +40,7 @@ from .rollouts import Rollouts, action_values
 from .sampling import sample
 
 Baseline = Literal["leave_one_out", "none"]
+Terms = list[tuple[float, Reward]]
 
 
 class SeqGAN(SequenceAgent):
@@ -56,6 +58,11 @@ class SeqGAN(SequenceAgent):
         prior_coefficient: weight of KL(policy || pretrained policy), a token, in the loss.
         discriminator_steps: updates of each discriminator a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        overlap: terminal objectives score a batch in a thread of their own, while its completions
+            are written and scored. The numbers are the same to the bit; it saves time where the
+            objectives wait for worker processes, other programs or a network. The next batch is not
+            written ahead: it would come from a policy one update old, so its gradient would need
+            importance weights, and writing it is a small part of a round with completions.
         max_grad_norm: the gradient's norm is clipped to it.
         policy_kwargs: keywords of the policy, where it is made by name.
         stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
@@ -77,6 +84,7 @@ class SeqGAN(SequenceAgent):
         prior_coefficient: float = 0.0,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        overlap: bool = False,
         max_grad_norm: float = 1.0,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -102,6 +110,7 @@ class SeqGAN(SequenceAgent):
         self.prior_coefficient = prior_coefficient
         self.discriminator_steps = discriminator_steps
         self.discriminator_batch_size = discriminator_batch_size
+        self.overlap = overlap
         self.rollout_policy: Policy | None = None
         self.prior: Policy | None = None
         super().__init__(
@@ -239,20 +248,34 @@ class SeqGAN(SequenceAgent):
         q_BT = torch.zeros(sequences.tokens_BT.shape, device=self.device)
         usable_BT = sequences.mask_BT
         found: list[Scores] = []
-        if cheap := _of_credit("rollouts", terms):
+        cheap, dear = _of_credit("rollouts", terms), _of_credit("terminal", terms)
+        score_finished = self._scoring_of_finished(sequences, cheap, dear)
+        if cheap:
             rollouts = self._roll_out(sequences, Sum(cheap))
             q_BT = q_BT + rollouts.q_BT
             usable_BT = usable_BT & (rollouts.n_BT > 0)
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
-        if dear := _of_credit("terminal", terms):
-            scores = Sum(dear)(sequences)
+        if dear:
+            scores = score_finished()
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
             found.append(scores)
         q_BT = torch.where(usable_BT, q_BT, 0.0)
         return q_BT, usable_BT, total_scores(sequences, found), metrics
+
+    def _scoring_of_finished(
+        self, sequences: Sequences, cheap: Terms, dear: Terms
+    ) -> Callable[[], Scores]:
+        """Gives the terminal reward's scores; with ``overlap`` the scoring has begun by then."""
+        if not self.overlap or not dear:
+            return lambda: Sum(dear)(sequences)
+        _check_apart(cheap, dear)
+        thread = ThreadPoolExecutor(1)
+        scores = thread.submit(Sum(dear), sequences)
+        thread.shutdown(wait=False)
+        return scores.result
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
         return action_values(
@@ -345,5 +368,16 @@ class SeqGAN(SequenceAgent):
             self.prior.load_state_dict(saved)
 
 
-def _of_credit(credit: Credit, terms: list[tuple[float, Reward]]) -> list[tuple[float, Reward]]:
+def _of_credit(credit: Credit, terms: Terms) -> Terms:
     return [(weight, reward) for weight, reward in terms if reward.credit == credit]
+
+
+def _check_apart(cheap: Terms, dear: Terms) -> None:
+    """Two threads may not score with one object: a discriminator switches its dropout off."""
+    in_completions = {id(reward) for _, term in cheap for reward in term.walk()}
+    shared = {r.name for _, term in dear for r in term.walk() if id(r) in in_completions}
+    if shared:
+        raise ValueError(
+            f"overlap=True, and {', '.join(sorted(shared))} scores both the completions and, in "
+            "another term, the finished sequences; make a second one, or leave overlap out"
+        )

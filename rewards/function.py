@@ -14,10 +14,12 @@ What is true of every objective (memo, budget, failures) is in objective.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Unpack, cast, overload
+from typing import Any, Literal, SupportsIndex, Unpack, cast, overload
 
 from .base import Credit
-from .objective import Objective, ObjectiveOptions, SequenceError
+from .crew import Answer, SequenceError
+from .executing import import_reference, reference_to
+from .objective import Objective, ObjectiveOptions
 
 BatchFunction = Callable[[list[str]], Sequence[float | None]]
 SequenceFunction = Callable[[str], float | None]
@@ -54,7 +56,12 @@ class FunctionObjective(Objective):
         self.credit = credit
         self.__doc__ = function.__doc__
 
-    def score(self, texts: list[str]) -> Sequence[float | None]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Travel by name where there is one: the function's own name means this object."""
+        reference = reference_to(self, self.function)
+        return (import_reference, reference) if reference else super().__reduce_ex__(protocol)
+
+    def score(self, texts: list[str]) -> Sequence[Answer]:
         """Call the function, once for the batch or once for each text."""
         if self.per_sequence:
             return [self._score_one(text) for text in texts]

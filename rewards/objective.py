@@ -19,6 +19,8 @@ from torch import Tensor
 
 from .base import Reward, Scores
 from .budget import Budget, BudgetExhausted
+from .crew import Answer, Failure, SequenceError, WorkerStartError
+from .executing import Remote, Where, check_where
 from .failures import Failures, short
 from .memo import Memo, SQLiteMemo
 from .namespace import Unnameable, arguments_of, fingerprint
@@ -36,15 +38,7 @@ class ObjectiveError(RuntimeError):
     """An objective raised, or returned something that is no score; the message names both."""
 
 
-class SequenceError(Exception):
-    """A scorer that works on one text at a time raised; its cause is the exception."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
-class ObjectiveOptions(TypedDict, total=False):
+class KeepingOptions(TypedDict, total=False):
     """The keywords that every objective takes; ``Objective`` says what they mean."""
 
     canonical: Canonical | Literal["task"] | None
@@ -53,6 +47,13 @@ class ObjectiveOptions(TypedDict, total=False):
     budget: int | None
     on_error: OnError
     max_failed_share: float
+
+
+class ObjectiveOptions(KeepingOptions, total=False):
+    """Those, and where to score; for whatever is Python called by us."""
+
+    executor: Where | None
+    timeout: float | None
 
 
 class Objective(Reward):
@@ -72,6 +73,10 @@ class Objective(Reward):
         on_error: ``"raise"`` an ``ObjectiveError``, or ``"skip"``: the sequence is marked not ok.
         max_failed_share: a run stops when more than this share of the last sequences (256 of them,
             and what completes the oldest call) failed; 1 never stops it.
+        executor: where to score, if not here: a ``concurrent.futures.Executor``, a function that
+            makes one (which then is made again when it breaks), or a number of worker processes.
+        timeout: seconds that one sequence may take; then the worker process that it hangs in is
+            killed, and the sequence is a failure. Needs processes of ours, one by default.
 
     Attributes:
         memo: the scores that are known; None without one.
@@ -100,6 +105,8 @@ class Objective(Reward):
         budget: int | None = None,
         on_error: OnError = "raise",
         max_failed_share: float = 0.9,
+        executor: Where | None = None,
+        timeout: float | None = None,
     ) -> None:
         if on_error not in get_args(OnError):
             raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
@@ -113,10 +120,12 @@ class Objective(Reward):
         self._budget = None if budget is None else Budget(budget)
         self._failures = Failures(max_failed_share)
         self._hits = 0
+        check_where(executor, timeout)
+        self._where, self._timeout = executor, timeout
 
     @abstractmethod
-    def score(self, texts: list[str]) -> Sequence[float | None]:
-        """One score a text, in their order; None where it cannot be scored."""
+    def score(self, texts: list[str]) -> Sequence[Answer]:
+        """One score a text, in their order; None, or a Failure, where it cannot be scored."""
 
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences by their texts."""
@@ -179,7 +188,9 @@ class Objective(Reward):
         if not texts:
             return []
         try:
-            scores = as_list(self.score(list(texts)))
+            scores = as_list(self._ask(list(texts)))
+        except WorkerStartError as error:
+            raise ObjectiveError(f"objective {self.name!r}: {error}") from error
         except SequenceError as error:
             what = f"raised {_named(error.__cause__)}"
             return self._failed_batch(texts, what, _MEND, error.__cause__, error.text)
@@ -196,7 +207,15 @@ class Objective(Reward):
             for text, score in zip(texts, scores, strict=True)
         ]
 
+    def _ask(self, texts: list[str]) -> Sequence[Answer]:
+        """Call the objective, wherever that is."""
+        if self._where is None and self._timeout is None:
+            return self.score(texts)
+        return self._remote.score(texts, isolate=self.on_error == "skip")
+
     def _number(self, text: str, score: object) -> float | None:
+        if isinstance(score, Failure):
+            return self._failed_batch([text], score.why, _MEND, score.error, text)[0]
         value = None if score is None else as_number(score)
         if value is not None:
             return value
@@ -226,6 +245,23 @@ class Objective(Reward):
         if text is not None:
             where = f" for {short(text)}"
         raise ObjectiveError(f"objective {self.name!r} {what}{where}; {remedy}") from cause
+
+    # --- elsewhere ----------------------------------------------------------------------------
+
+    @cached_property
+    def _remote(self) -> Remote:
+        return Remote(self.score, self._where, self._timeout)
+
+    def close(self) -> None:
+        """End the worker processes; the next batch would start them again."""
+        if remote := self.__dict__.pop("_remote", None):
+            remote.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        """What travels to a worker: what scores, not what is known or spent, nor the way there."""
+        budget = None if self._budget is None else Budget(self._budget.limit)
+        anew = {"_budget": budget, "_where": None, "_timeout": None}
+        return {k: v for k, v in vars(self).items() if k not in ("memo", "_remote")} | anew
 
     # --- what it knows, may and has done -------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
-from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward
+from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
+from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward, Scores
 
 TARGET = "abca"
 
@@ -362,3 +363,34 @@ def test_wrappers_that_an_agent_does_not_see_are_named() -> None:
     normalized = VecNormalize(DummyVecEnv([lambda: Monitor(env)]))
     with pytest.warns(UserWarning, match=r"do not see its wrappers \['VecNormalize'\]"):
         ORGAN("GRU", normalized)
+
+
+def test_overlap_changes_no_bit() -> None:
+    agents = [make(overlap=overlap).learn(200) for overlap in (False, True)]
+    assert torch.equal(weights(agents[0]), weights(agents[1]))
+
+
+def test_overlap_scores_while_completions_are_made() -> None:
+    completing = threading.Event()
+
+    class Announcing(ConvDiscriminator):
+        def __call__(self, sequences: Sequences) -> Scores:
+            completing.set()
+            return super().__call__(sequences)
+
+    def waiting(texts: list[str]) -> list[float]:
+        assert completing.wait(timeout=30), "no completion was scored meanwhile"
+        return likeness(texts)
+
+    reward = 0.5 * Announcing(4, (1, 2), (4, 4)) + 0.5 * FunctionObjective(waiting)
+    agent = make(reward=reward, overlap=True, discriminator_steps=0)
+    completing.clear()
+    agent.learn(10)
+    assert agent.rounds == 1
+
+
+def test_overlap_refuses_what_two_threads_would_score_with() -> None:
+    shared = discriminator()
+    reward = 0.5 * shared + 0.5 * shared * FunctionObjective(likeness)
+    with pytest.raises(ValueError, match="conv_discriminator scores both"):
+        make(reward=reward, overlap=True).learn(10)

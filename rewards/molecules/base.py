@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Unpack
 
-from ..objective import Objective, ObjectiveOptions, SequenceError
+from ..crew import SequenceError
+from ..objective import Objective, ObjectiveOptions
 
 try:
     from rdkit import Chem, rdBase

@@ -1,0 +1,175 @@
+"""Who scores a batch beside us: chunks go out, answers come back in order, nothing is lost.
+
+A batch is cut into chunks, each is handed out, and the answers are gathered in the order of the
+texts. Where one sequence breaks a chunk, the others of that chunk are scored all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Protocol
+
+CHUNKS_A_WORKER = 4  # so that a worker with quick sequences takes over from one with slow ones
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Stands in the place of a score that could not be had.
+
+    Args:
+        why: goes on after the objective's name, ``"took longer than 2 s"``.
+        error: what was raised, if anything was.
+    """
+
+    why: str
+    error: BaseException | None = None
+
+
+Answer = float | Failure | None
+Scorer = Callable[[list[str]], Sequence[Answer]]
+
+
+class SequenceError(Exception):
+    """A scorer that works on one text at a time raised; its cause is the exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class WorkerError(RuntimeError):
+    """A worker broke its contract."""
+
+
+class DeadWorkerError(WorkerError):
+    """A worker ended before it answered."""
+
+
+class WorkerTimeoutError(WorkerError):
+    """A worker did not answer in time."""
+
+
+class WorkerStartError(WorkerError):
+    """A worker does not start; that is no sequence's fault, so it is never skipped."""
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What stands in the place of a score where this was raised."""
+    if isinstance(error, SequenceError) and error.__cause__ is not None:
+        error = error.__cause__
+    return Failure(f"raised {type(error).__name__}: {error}", error)
+
+
+class Pending(Protocol):
+    """Answers that are being worked on; a ``Future`` is one."""
+
+    def result(self) -> Sequence[Answer]:
+        """Wait for them."""
+        ...
+
+    def cancel(self) -> bool:
+        """Work on them no more, if nobody does yet."""
+        ...
+
+
+Submit = Callable[[list[str]], Pending]
+
+
+def gather(submit: Submit, texts: list[str], chunks: int, *, isolate: bool) -> list[Answer]:
+    """The answers to texts, which go out in at most so many chunks.
+
+    Args:
+        submit: hands out a chunk.
+        texts: to score.
+        chunks: the most that they are cut into.
+        isolate: score the texts of a chunk that raised one by one, and put a ``Failure`` where it
+            is one text that raises. Without it the first error is raised.
+    """
+    size = max(1, math.ceil(len(texts) / chunks))
+    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+    pending = [submit(part) for part in parts]
+    try:
+        answers: list[Answer] = []
+        for part, waiting in zip(parts, pending, strict=True):
+            answers += _settled(submit, part, waiting, isolate)
+        return answers
+    except BaseException:
+        for waiting in pending:
+            waiting.cancel()
+        raise
+
+
+def _settled(submit: Submit, texts: list[str], waiting: Pending, isolate: bool) -> list[Answer]:
+    try:
+        answers = list(waiting.result())
+        if len(answers) != len(texts):
+            raise WorkerError(f"returned {len(answers)} scores for {len(texts)} sequences")
+        return answers
+    except WorkerStartError:
+        raise
+    except Exception as error:
+        if not isolate:
+            raise
+        if len(texts) == 1:
+            return [failure_of(error)]
+    return [_settled(submit, [text], submit([text]), isolate)[0] for text in texts]
+
+
+class Worker(Protocol):
+    """Scores one chunk at a time, and starts itself where it does not run."""
+
+    def score(self, texts: list[str]) -> Sequence[Answer]:
+        """One answer a text, in their order."""
+        ...
+
+    def stop(self) -> None:
+        """Kill it, whatever it is doing."""
+        ...
+
+
+class Crew:
+    """Several workers that share a batch: whichever is idle takes the next chunk."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(len(workers)) if len(workers) > 1 else None
+
+    def score(self, texts: list[str], *, isolate: bool) -> list[Answer]:
+        """The answers to texts; see ``gather`` for ``isolate``."""
+        chunks = len(self._workers) * CHUNKS_A_WORKER if self._threads else 1
+        try:
+            return gather(self._submit, texts, chunks, isolate=isolate)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: nobody is going to read what they are working on
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Kill every worker; the next batch starts them again."""
+        for worker in self._workers:
+            worker.stop()
+
+    def _submit(self, texts: list[str]) -> Pending:
+        if self._threads is not None:
+            return self._threads.submit(self._score, texts)
+        done: Future[Sequence[Answer]] = Future()
+        try:
+            done.set_result(self._score(texts))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def _score(self, texts: list[str]) -> Sequence[Answer]:
+        worker = self._idle.get()
+        try:
+            return worker.score(texts)
+        finally:
+            self._idle.put(worker)
