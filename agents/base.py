@@ -64,6 +64,12 @@ class SequenceAgent(StoredAgent):
         device: ``"auto"`` takes a GPU where there is one.
     """
 
+    def __repr__(self) -> str:
+        kind = f"{type(self).__name__} with {type(self.policy).__name__}"
+        task = f"{self.task.name}, {self.task.reward.name}" if self.task else "no environment"
+        done = f"{self.pretraining.step} batches of teacher forcing, {self.num_timesteps} timesteps"
+        return f"<{kind}: {task}; {done}>"
+
     # --- what a subclass defines ------------------------------------------------------------
 
     @abstractmethod

@@ -235,8 +235,8 @@ def _say_what_is_lost(name: str, reward: Reward, saved: dict[str, torch.Tensor])
     """Warn where weights that learnt are about to be overwritten by others."""
     if not isinstance(reward, TrainableReward) or not reward.updates:
         return
-    here = reward.network.state_dict()
-    if any(not torch.equal(tensor.cpu(), saved[key]) for key, tensor in here.items()):
+    here = {key: tensor.cpu() for key, tensor in reward.network.state_dict().items()}
+    if here.keys() != saved.keys() or not all(torch.equal(here[key], saved[key]) for key in here):
         warnings.warn(
             f"{name} had {reward.updates} updates, maybe of an agent that goes on learning; they "
             "are overwritten by the checkpoint. Give the loaded agent an environment of its own",

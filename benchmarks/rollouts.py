@@ -28,6 +28,7 @@ from rich.table import Table
 from tokengym.agents import LSTMPolicy, Policy, action_values, sample
 from tokengym.envs import Sequences, Vocabulary
 from tokengym.rewards import ConvDiscriminator
+from tokengym.rewards.discriminators import ConvNetwork
 
 B, T, V = 64, 20, 5000
 FLOOR = 5.0
@@ -58,6 +59,7 @@ def public_style(
 def public_score(discriminator: ConvDiscriminator, tokens_BT: torch.Tensor) -> torch.Tensor:
     """The discriminator's probability by conv2d, bias and ReLU everywhere, then max-pool."""
     network = discriminator.network
+    assert isinstance(network, ConvNetwork)
     network.eval()
     embedded_BCTE = network.embedding(tokens_BT)[:, None]
     pooled = []

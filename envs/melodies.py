@@ -1,4 +1,4 @@
-"""Melodies: the task, real folk tunes, and how a melody is drawn.
+"""Melodies: the task and real folk tunes.
 
 An event is a token: a pitch and a duration, ``C5:1/8``, or a rest, ``r:1/4`` (rewards.melodies says
 it exactly). Keys, metres and bars are left out: an event means the same wherever it stands.
@@ -20,12 +20,11 @@ from functools import lru_cache, partial
 from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
-
 from ..rewards import RewardSpec, make_reward
 from ..rewards.melodies import canonical_melody, parse_event, spell_event
 from .abc_notation import Events, read_abc
 from .data import DataError, Line, file_stamp, keep_valid, read_lines, read_text
+from .drawing import draw_melody
 from .encoding import encode_data
 from .task import Task
 from .vocabulary import Vocabulary
@@ -35,7 +34,6 @@ _BUILT_IN_LENGTH = 128  # nine of ten tunes fit; the longest has 725 events
 _CACHE_FORM = 1  # raise it when the same file is read differently
 _MIDI = (".mid", ".midi")
 _SCORES = (*_MIDI, ".xml", ".musicxml", ".mxl")
-_PIXELS_A_WHOLE, _PIXELS_A_SEMITONE = 64, 4
 
 
 def melodies(
@@ -102,31 +100,6 @@ def load_melodies(data: str, *, skip_invalid: bool = False) -> tuple[list[str], 
             f"{data} has no melodies; expected files ending in .abc, {', '.join(_SCORES)}"
         )
     return list(dict.fromkeys(kept)), left_out
-
-
-def draw_melody(text: str) -> np.ndarray:
-    """A piano roll, uint8 (height, width, 3): time from left to right, pitch upwards.
-
-    Each semitone has four rows and each whole note 64 columns, light lines at every C and every
-    whole note; blank (64, 64, 3) for what is no melody.
-    """
-    events = [parse_event(word) for word in text.split()]
-    notes = [event for event in events if event is not None]
-    pitches = [pitch for pitch, _ in notes if pitch is not None]
-    if not pitches or len(notes) < len(events):
-        return np.full((64, 64, 3), 255, np.uint8)
-    low, high = min(pitches) - 2, max(pitches) + 2
-    ends = np.cumsum([float(duration) for _, duration in notes]) * _PIXELS_A_WHOLE
-    width = min(int(np.ceil(ends[-1])), 1 << 14)
-    roll = np.full(((high - low + 1) * _PIXELS_A_SEMITONE, max(width, 1), 3), 255, np.uint8)
-    roll[:, ::_PIXELS_A_WHOLE] = 225
-    roll[[(high - c) * _PIXELS_A_SEMITONE for c in range(low, high + 1) if c % 12 == 0]] = 225
-    for (pitch, _), start, end in zip(notes, [0.0, *ends[:-1]], ends, strict=True):
-        if pitch is not None:
-            top = (high - pitch) * _PIXELS_A_SEMITONE
-            left, right = round(start), max(round(end) - 1, round(start) + 1)  # a gap after each
-            roll[top : top + _PIXELS_A_SEMITONE, left:right] = (31, 78, 121)
-    return roll
 
 
 def _file_texts(path: Path, skip_invalid: bool) -> tuple[list[str], int]:

@@ -14,6 +14,7 @@ from PIL import Image
 from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
 from .data import DataError, file_stamp, keep_valid, read_lines
+from .drawing import GREY, draw_text
 from .encoding import encode_data
 from .selfies_notation import to_selfies
 from .task import Task
@@ -26,6 +27,9 @@ from rdkit.Chem.Draw import rdMolDraw2D  # isort: skip
 BUILT_IN = {"wehi": "Pains/test_data/wehi_mols.csv", "nci": "NCI/first_5K.smi"}
 Representation = Literal["smiles", "selfies"]
 
+# Pixels an angstrom, less where a molecule would not fit; darker fluorine, sulphur and chlorine.
+_STYLE = """{"fixedBondLength": 20, "clearBackground": false,
+"atomColourPalette": {"9": [0.0, 0.5, 0.5], "16": [0.6, 0.5, 0.0], "17": [0.0, 0.55, 0.0]}}"""
 _SYMBOLS = frozenset("ABCDEFGHIKLMNOPRSTUVWXYZabcdefghiklmnoprstuy0123456789@+-[]()=#$:/\\.%*~")
 
 
@@ -96,10 +100,10 @@ def load_molecules(
 
 
 def draw_molecule(smiles: str, size: int = 300) -> np.ndarray:
-    """A picture, uint8 (size, size, 3); blank for what is no molecule."""
+    """A picture, uint8 (size, size, 3); the text in grey for what is no molecule."""
     found = molecule(smiles)
     if found is None:
-        return np.full((size, size, 3), 255, np.uint8)
+        return draw_text(smiles, size, size, GREY)
     canvas = rdMolDraw2D.MolDraw2DCairo(size, size)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()
@@ -107,13 +111,13 @@ def draw_molecule(smiles: str, size: int = 300) -> np.ndarray:
     return np.array(picture, np.uint8)
 
 
-def draw_molecule_svg(smiles: str, width: int = 220, height: int = 160) -> str:
-    """A drawing as an ``<svg>`` element; an empty one for what is no molecule."""
+def draw_molecule_svg(smiles: str, width: int = 260, height: int = 180) -> str:
+    """A drawing as an ``<svg>`` element, all at one scale; an empty one for what is no molecule."""
     found = molecule(smiles)
-    if found is None:
-        return f'<svg width="{width}" height="{height}"></svg>'
     canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
+    rdMolDraw2D.UpdateDrawerParamsFromJSON(canvas, _STYLE)
+    if found is not None:
+        rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()
     drawing = str(canvas.GetDrawingText())
     return drawing[drawing.index("<svg") :]

@@ -77,6 +77,11 @@ class Sequences:
         """The number of real tokens in the batch."""
         return int(self.lengths_B.sum())
 
+    def __repr__(self) -> str:
+        shown = [text if len(text) <= 40 else text[:37] + "..." for text in self[:3].texts]
+        listed = ", ".join([*map(repr, shown), *(["..."] if len(self) > 3 else [])])
+        return f"<Sequences: {len(self)} of {self.num_tokens} tokens in all: {listed}>"
+
     def __len__(self) -> int:
         return len(self.tokens_BT)
 

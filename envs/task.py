@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..rewards import Reward, Scores
 from .constraints import Constraint
+from .drawing import draw_text
 from .sequences import Sequences
 from .vocabulary import Vocabulary
 
@@ -64,8 +65,8 @@ class Task:
     """Where the data comes from, when its likelihood is known."""
     canonical: Callable[[str], str | None] | None = None
     """Text to the form in which equal things are equal; None for what is no valid text."""
-    draw: Callable[[str], np.ndarray] | None = None
-    """Text to a picture, uint8 (height, width, 3), where the domain has one."""
+    draw: Callable[[str], np.ndarray] = draw_text
+    """Text to a picture, uint8 (height, width, 3), of one size for whatever was written so far."""
 
     def __post_init__(self) -> None:
         if self.max_length < 1:

@@ -44,8 +44,8 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
 
     Args:
         task: what is written and what it is worth.
-        render_mode: ``"ansi"`` for the text so far; ``"rgb_array"`` for a picture (a blank one
-            where the domain has none for this text); None.
+        render_mode: ``"ansi"`` for the text so far; ``"rgb_array"`` for a picture of it (of the
+            text itself where the domain has no other), of one size over an episode; None.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's
@@ -149,8 +149,4 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         if self.render_mode is None:
             return None
         text = self.task.vocabulary.decode(self._tokens_T[None])[0]
-        if self.render_mode == "ansi":
-            return text
-        if self.task.draw is None:
-            return np.full((64, 64, 3), 255, np.uint8)
-        return self.task.draw(text)
+        return text if self.render_mode == "ansi" else self.task.draw(text)

@@ -272,11 +272,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.render_mode is None:
             return None
         texts = self.task.vocabulary.decode(self._tokens_BT)
-        if self.render_mode == "ansi":
-            return tuple(texts)
-        blank = np.full((64, 64, 3), 255, np.uint8)
-        draw = self.task.draw
-        return tuple(blank if draw is None else draw(text) for text in texts)
+        return tuple(texts if self.render_mode == "ansi" else map(self.task.draw, texts))
 
 
 def _reset_mask(mask: object, num_envs: int) -> np.ndarray:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
-from .combining import Chebyshev, GeometricMean, Pareto, WeightedProduct
-from .discriminators import ConvDiscriminator
+from .combining import Chebyshev, GeometricMean, Mean, Pareto, WeightedProduct
+from .discriminators import ConvDiscriminator, RecurrentDiscriminator, TransformerDiscriminator
+from .diversity_memory import DiversityMemory
 from .function import FunctionObjective, objective
 from .memo import Memo, MemoError, SQLiteMemo
 from .objective import Objective, ObjectiveError
 from .registry import RewardSpec, UnknownRewardError, make_reward, register_reward, reward_targets
 from .repetition import RepetitionPenalty
 from .schedules import Alternate, Curriculum, Ramp
+from .sets import SetObjective
 from .transforms import (
     Clip,
     DoubleSigmoid,
@@ -56,6 +58,7 @@ __all__ = [
     "Clip",
     "ConvDiscriminator",
     "Curriculum",
+    "DiversityMemory",
     "DoubleSigmoid",
     "FunctionObjective",
     "Gaussian",
@@ -64,6 +67,7 @@ __all__ = [
     "Lipinski",
     "LogP",
     "MaxGaussian",
+    "Mean",
     "Memo",
     "MemoError",
     "MinGaussian",
@@ -76,6 +80,7 @@ __all__ = [
     "Product",
     "Progress",
     "Ramp",
+    "RecurrentDiscriminator",
     "RepetitionPenalty",
     "ReverseSigmoid",
     "Reward",
@@ -84,6 +89,7 @@ __all__ = [
     "SQLiteMemo",
     "Scaffold",
     "Scores",
+    "SetObjective",
     "Sigmoid",
     "Similarity",
     "Step",
@@ -92,6 +98,7 @@ __all__ = [
     "SyntheticAccessibility",
     "TrainableReward",
     "Transform",
+    "TransformerDiscriminator",
     "UnknownRewardError",
     "Valid",
     "ValueMap",

@@ -55,6 +55,23 @@ class Operator(Reward):
         return replace(found, parts=joined_parts([{self.label: found.values_B}, found.parts]))
 
 
+class Mean(Operator):
+    """The mean of the values: of an ensemble of discriminators, say, whose errors differ.
+
+    Args:
+        *rewards: on one scale.
+    """
+
+    def __init__(self, *rewards: Reward) -> None:
+        super().__init__(*rewards)
+        ends_IB = torch.tensor([reward.range for reward in rewards])
+        self.range = bounds(ends_IB.mean(dim=0))
+
+    def combine(self, values_IB: Tensor, sequences: Sequences) -> Tensor:
+        """The mean."""
+        return values_IB.mean(dim=0)
+
+
 class WeightedProduct(Operator):
     """prod_i r_i ** w_i, of values that are at least 0.
 

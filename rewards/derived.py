@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class Derived(Generic[Value]):
-    """Caches ``compute()`` until a parameter of ``modules`` has another value, type or device.
+    """Caches ``compute()`` until a tensor of ``modules`` has another value, type or device.
 
     They are compared number by number: torch counts an optimiser's writes to a tensor, but not
     those through ``.data``, and none to the tensors of ``inference_mode``. Meant for use without
@@ -27,7 +27,11 @@ class Derived(Generic[Value]):
 
     def get(self) -> Value:
         """The value for the weights as they are now."""
-        weights = [p.detach() for module in self._modules for p in module.parameters()]
+        weights = [
+            tensor.detach()
+            for module in self._modules
+            for tensor in (*module.parameters(), *module.buffers())
+        ]
         if self._value is None or not all(map(_same, weights, self._weights)):
             self._value, self._weights = self._compute(), [weight.clone() for weight in weights]
         return self._value

@@ -158,7 +158,7 @@ class Objective(Reward):
             for place, value in enumerate(values):
                 if value is None and keys[place] not in refused:
                     first.setdefault(names[place], place)
-        fresh = dict(zip(first, self._checked([texts[i] for i in first.values()]), strict=True))
+        fresh = dict(zip(first, self.score_anew([texts[i] for i in first.values()]), strict=True))
         if fresh:
             if memo is not None:
                 memo.put_many({keys[first[n]]: v for n, v in fresh.items() if v is not None})
@@ -183,8 +183,12 @@ class Objective(Reward):
                 ) from error
         return keys
 
-    def _checked(self, texts: list[str]) -> list[float | None]:
-        """What the objective says of texts, each a finite number or None."""
+    def score_anew(self, texts: list[str]) -> list[float | None]:
+        """What the objective says of texts, each a finite number or None; past memo and budget.
+
+        Raises:
+            ObjectiveError: as ``score_texts``.
+        """
         if not texts:
             return []
         try:
@@ -240,7 +244,7 @@ class Objective(Reward):
             self._failures.note(texts[0], what)
             return [None]
         if self.on_error == "skip":  # find out which of them it is
-            return [self._checked([text])[0] for text in texts]
+            return [self.score_anew([text])[0] for text in texts]
         where = f"; the batch of {len(texts)} begins with {short(texts[0])}"
         if text is not None:
             where = f" for {short(text)}"

@@ -30,6 +30,7 @@ class RepetitionPenalty(Reward):
 
     name = "repetition_penalty"
     range = (0.0, 1.0)
+    microseconds = 2.0
 
     def __init__(self, canonical: Callable[[str], str | None] | None = None) -> None:
         self.canonical = canonical

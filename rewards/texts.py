@@ -1,16 +1,20 @@
-"""Objectives over sentences: is it written with what the data are written with?"""
+"""Objectives over sentences: how long they are, and whether the data's words are in them.
+
+What needs a library of its own stands by itself: bleu.py, pattern.py, perplexity.py, classifier.py.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Unpack
+from typing import Literal, Unpack, get_args
 
 from .objective import Objective, ObjectiveOptions
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")  # noqa: RUF001 - the apostrophe that books print
 _EDGE = ""  # stands before the first word and after the last
+Unit = Literal["characters", "words"]
 
 
 class KnownWords(Objective):
@@ -59,6 +63,31 @@ class KnownPairs(KnownWords):
         """What is looked up: each pair of neighbours."""
         found = words(text)
         return pairwise([_EDGE, *found, _EDGE]) if found else iter(())
+
+
+class Length(Objective):
+    """The length of a text, in characters or in words: no score before a transform names the aim.
+
+    ``double_sigmoid(length, low=20, high=60)`` asks for 20 to 60 characters.
+
+    Args:
+        unit: ``"characters"``, or ``"words"`` as ``KnownWords`` counts them.
+        **options: as for ``Objective``.
+    """
+
+    name = "length"
+    range = (0.0, float("inf"))
+    microseconds = 3.0
+
+    def __init__(self, unit: Unit = "characters", **options: Unpack[ObjectiveOptions]) -> None:
+        super().__init__(**options)
+        if unit not in get_args(Unit):
+            raise ValueError(f"unit is {unit!r}; expected 'characters' or 'words'")
+        self.unit = unit
+
+    def score(self, texts: list[str]) -> Sequence[float | None]:
+        """How many there are, one value a text."""
+        return [float(len(text if self.unit == "characters" else words(text))) for text in texts]
 
 
 def words(text: str) -> list[str]:

@@ -228,6 +228,15 @@ def test_a_round_that_cannot_be_scored_changes_nothing() -> None:
     assert torch.equal(before, weights(agent))
 
 
+def test_an_agent_shows_what_it_is_and_has_done(small_task: Task) -> None:
+    agent = ORGAN("GRU", TokenEnv(small_task), policy_kwargs={"hidden": 4}, batch_size=8, seed=0)
+    assert repr(agent) == (
+        "<ORGAN with GRUPolicy: Small, token_sum; 0 batches of teacher forcing, 0 timesteps>"
+    )
+    agent.learn(1)
+    assert f"{agent.num_timesteps} timesteps" in repr(agent)
+
+
 def test_mistakes_are_named() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"baseline": "mean"}, "baseline is 'mean'"),

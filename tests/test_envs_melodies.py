@@ -9,13 +9,12 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-import tokengym
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokengym.envs import DataError, make_task, melodies
 from tokengym.envs.abc_notation import key_signature, read_abc, write_abc
 from tokengym.envs.midi import write_midi
-from tokengym.rewards.melodies import intervals, parse_event, spell_event
+from tokengym.rewards.melodies import parse_event, spell_event
 
 pytest.importorskip("music21")
 
@@ -214,39 +213,6 @@ def test_the_cache_gives_what_the_files_give_and_is_fast(
     blocked.write_text("in the way of a folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     assert melodies._cached_collection.__wrapped__("ryan") == cold
-
-
-def test_intervals_reach_over_rests() -> None:
-    assert intervals("C4:1 r:1 G4:1/8 F4:1 F5:1") == [7, -2, 12]
-    assert intervals("C4:1 what G4:1") == []
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "value"),
-    [
-        ("tonality", "C4:1 G4:1 C4:1 D4:1", 2 / 3),
-        ("tonality", "C4:1 r:1 G4:1", 1.0),
-        ("tonality", "C4:1", 0.0),
-        ("tonality", "", 0.0),
-        ("tonality", "C4:1 G4:1 x", 0.0),
-        ("ratio_of_steps", "C4:1 D4:1 C#4:1 C#4:1 G4:1", 0.5),
-    ],
-)
-def test_objectives_are_shares_of_intervals(name: str, text: str, value: float) -> None:
-    reward = tokengym.make_reward(name)
-    assert isinstance(reward, tokengym.Objective)
-    assert reward.score_texts([text]) == [pytest.approx(value)]
-
-
-def test_a_piano_roll_shows_each_note_where_it_sounds() -> None:
-    roll = melodies.draw_melody("C4:1 r:1 E4:1")
-    blue = (roll == (31, 78, 121)).all(axis=2)
-    assert roll.shape == (9 * 4, 3 * 64, 3)
-    assert blue[6 * 4 : 7 * 4, :63].all()
-    assert blue[2 * 4 : 3 * 4, 128:191].all()
-    assert blue.sum() == 2 * 4 * 63
-    for text in ("", "r:1", "no melody"):
-        assert melodies.draw_melody(text).shape == (64, 64, 3)
 
 
 def test_the_environment_writes_a_melody() -> None:

@@ -178,10 +178,10 @@ def test_prompts_and_constraints_hold_together() -> None:
 def test_pictures_and_texts() -> None:
     env = make_vec_env(4, render_mode="rgb_array")
     env.reset()
-    assert [image.shape for image in env.get_images() if image is not None] == [(64, 64, 3)] * 4
+    assert [image.shape for image in env.get_images() if image is not None] == [(240, 480, 3)] * 4
     tiled = env.render()
     assert tiled is not None
-    assert tiled.shape == (128, 128, 3)
+    assert tiled.shape == (480, 960, 3)
     texts = make_vec_env(2, render_mode="ansi")
     texts.reset()
     texts.step(np.array([0, 1]))

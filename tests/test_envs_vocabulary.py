@@ -120,3 +120,12 @@ def test_rows_and_padding(vocabulary: Vocabulary) -> None:
     assert sequences[:2].padded(3).tokens_BT.shape == (2, 3)
     with pytest.raises(ValueError, match="5 tokens does not fit into 4"):
         sequences.padded(4)
+
+
+def test_sequences_show_what_they_are_in_a_line() -> None:
+    vocabulary = Vocabulary.from_tokens("abc", "characters")
+    sequences = vocabulary.encode(["ab", "", "c" * 100, "a"])
+    shown = f"'ab', '', '{'c' * 37}...', ..."
+    assert repr(sequences) == f"<Sequences: 4 of 107 tokens in all: {shown}>"
+    assert repr(sequences[:1]) == "<Sequences: 1 of 3 tokens in all: 'ab'>"
+    assert repr(sequences[:0]) == "<Sequences: 0 of 0 tokens in all: >"

@@ -24,7 +24,8 @@ def test_block_runs(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     gym.registry.pop("mine/Haiku-v0", None)
 
 
-def test_its_own_task_has_every_form() -> None:
+@pytest.mark.slow
+def test_its_own_task_has_every_form_and_is_learnt() -> None:
     block = next(block for block in BLOCKS if "register_task" in block)
     made: dict[str, Any] = {"__name__": "readme"}
     exec(compile(block, "README, a task of one's own", "exec"), made)
@@ -39,4 +40,6 @@ def test_its_own_task_has_every_form() -> None:
         _, rewards_B, dones_B, infos = rows.step(np.full(64, int(frog)))
     assert dones_B.all()
     assert rewards_B.tolist() == [1.0] * 64
-    assert infos[0]["text"] == " ".join(["frog"] * 6)
+    assert infos[0]["text"] == " ".join(["frog"] * 8)
+    # At first one verse in three or so has a frog; one seed, so no false alarm.
+    assert made["frogs"](made["agent"].sample(200, seed=0).texts) == [1.0] * 200

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tokengym
 import torch
-from tokengym.envs import Sequences, Vocabulary, make_task
+from tokengym.envs import Sequences, Vocabulary
 from tokengym.rewards import (
     ConvDiscriminator,
     FunctionObjective,
@@ -170,65 +170,6 @@ def test_names_and_expressions() -> None:
 def test_what_is_no_reward(spec: str, message: str) -> None:
     with pytest.raises((UnknownRewardError, ValueError), match=message):
         make_reward(spec)
-
-
-def test_discriminator_tables_equal_the_convolution(molecules: Sequences) -> None:
-    reward = ConvDiscriminator()
-    reward.prepare(molecules.vocabulary, 40, "cpu")
-    for _ in range(2):  # the second time after the weights changed
-        reward.network.eval()
-        slow = reward.network(molecules.tokens_BT).sigmoid()
-        torch.testing.assert_close(reward(molecules).values_B, slow.detach())
-        reward.update(molecules, molecules[[0]])
-
-
-def test_discriminator_does_not_see_padding_or_company(molecules: Sequences) -> None:
-    reward = small_discriminator()
-    reward.prepare(molecules.vocabulary, 40, "cpu")
-    together = reward(molecules).values_B
-    torch.testing.assert_close(reward(molecules.padded(40)).values_B, together)
-    alone = torch.cat([reward(molecules[[i]]).values_B for i in range(len(molecules))])
-    torch.testing.assert_close(alone, together)
-
-
-def test_discriminator_learns_to_tell_two_sources() -> None:
-    vocabulary = Vocabulary.from_tokens(["a", "b"], "characters")
-    torch.manual_seed(0)
-    reward = ConvDiscriminator(4, (1, 2), (4, 4), learning_rate=0.01, l2=0)
-    reward.prepare(vocabulary, 5, "cpu")
-    real = vocabulary.encode(["aab", "aa", "aba", "baa"] * 8)
-    generated = vocabulary.encode(["bbb", "bb", "bba", "bab"] * 8)
-    for _ in range(300):
-        metrics = reward.update(real, generated)
-    assert metrics["accuracy"] > 0.95
-    assert reward(vocabulary.encode(["aaa"])).values_B[0] > 0.9
-    assert reward(vocabulary.encode(["bbbb"])).values_B[0] < 0.1
-    assert reward.updates == 300
-
-
-def test_discriminator_scores_without_dropout(molecules: Sequences) -> None:
-    reward = ConvDiscriminator(embedding=8, widths=(2,), filters=(30,), dropout=0.9)
-    reward.update(molecules, molecules)
-    assert reward.network.training
-    assert torch.equal(reward(molecules).values_B, reward(molecules).values_B)
-    assert reward.network.training
-
-
-def test_discriminator_weights_are_a_function_of_the_seed(molecules: Sequences) -> None:
-    first, second = small_discriminator(), small_discriminator()
-    for reward in (first, second):
-        reward.prepare(molecules.vocabulary, 30, "cpu")
-        reward.initialise(5)
-    assert torch.equal(first(molecules).values_B, second(molecules).values_B)
-    second.initialise(6)
-    assert not torch.equal(first(molecules).values_B, second(molecules).values_B)
-
-
-def test_a_discriminator_of_another_task_is_refused(molecules: Sequences) -> None:
-    reward = small_discriminator()
-    reward.prepare(molecules.vocabulary, 30, "cpu")
-    with pytest.raises(ValueError, match="make a new one for each task"):
-        make_task("tokengym/Molecules-v0", reward=reward)
 
 
 def test_without_rdkit_the_error_names_the_extra() -> None:

@@ -72,7 +72,7 @@ def test_train_sample_evaluate_report(folder: Path) -> None:
     assert summary["data"]["validity"] == 1.0
     report = (folder / "runs/a/report.html").read_text()
     assert report.count("<figure>") == 24
-    assert "pretrain/nll" in report
+    assert "Teacher forcing" in report
     assert "http://" not in report.replace("http://www.w3.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "").replace("http://www.rdkit.org", "")

@@ -1,6 +1,6 @@
 """Training: runs, evaluation, reports, the command line."""
 
-from .evaluation import figures_of_samples, figures_of_texts
+from .evaluation import evaluate, figures_of_samples, figures_of_texts
 from .scores import RoundScores, ScoreLog, read_scores, weigh
 from .training import PretrainConfig, RunError, TrainConfig, train
 
@@ -10,6 +10,7 @@ __all__ = [
     "RunError",
     "ScoreLog",
     "TrainConfig",
+    "evaluate",
     "figures_of_samples",
     "figures_of_texts",
     "read_scores",

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..agents import SequenceAgent
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task
@@ -55,6 +56,23 @@ def figures_of_samples(
             fresh = task.source.sample(len(sequences), seed=HELD_OUT_SEED)
             figures["nll_data"] = nats_a_token(log_likelihoods(policy, fresh), fresh.lengths_B)
     return figures
+
+
+def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0) -> Figures:
+    """The figures of sequences that an agent writes, novelty against its task's data.
+
+    Args:
+        agent: who writes, with an environment.
+        n: how many sequences.
+        seed: of these samples.
+
+    Raises:
+        ValueError: the agent was loaded without an environment.
+    """
+    if agent.task is None:
+        raise ValueError(f"{agent} cannot be evaluated; load it with env=, or call set_env first")
+    reference = agent.task.data.texts if agent.task.data else []
+    return figures_of_samples(agent.task, agent.sample(n, seed=seed), reference, agent.policy)
 
 
 _CELL = len("0.123±0.456")

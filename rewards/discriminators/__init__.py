@@ -1,3 +1,14 @@
+from .base import Discriminator
 from .conv import ConvDiscriminator, ConvNetwork
+from .network import TokenNetwork
+from .recurrent import RecurrentDiscriminator
+from .transformer import TransformerDiscriminator
 
-__all__ = ["ConvDiscriminator", "ConvNetwork"]
+__all__ = [
+    "ConvDiscriminator",
+    "ConvNetwork",
+    "Discriminator",
+    "RecurrentDiscriminator",
+    "TokenNetwork",
+    "TransformerDiscriminator",
+]

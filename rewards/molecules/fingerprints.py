@@ -13,17 +13,19 @@ PATH and PHCO say whether a feature is there, the others how often.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
-from .base import Molecule
+from .base import Molecule, molecule
 
 FingerprintKind = Literal["ECFP4", "ECFP6", "FCFP4", "FCFP6", "AP", "PATH", "PHCO"]
 Fingerprint = Any  # one of RDKit's vectors, sparse counts or bits
+_MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
 
 
 def fingerprint(molecule: Molecule, kind: FingerprintKind) -> Fingerprint:
@@ -40,6 +42,14 @@ def fingerprint(molecule: Molecule, kind: FingerprintKind) -> Fingerprint:
 def tanimoto(a: Fingerprint, b: Fingerprint) -> float:
     """sum_i min(a_i, b_i) / sum_i max(a_i, b_i) over the features of both, in [0, 1]."""
     return float(DataStructs.TanimotoSimilarity(a, b))
+
+
+def morgan_bits(smiles: Sequence[str]) -> np.ndarray:
+    """Morgan fingerprints of radius 2, float32 (N, 1024) of 0 and 1, of N valid SMILES."""
+    table = np.zeros((len(smiles), 1024), np.float32)
+    for row, text in zip(table, smiles, strict=True):
+        DataStructs.ConvertToNumpyArray(_MORGAN.GetFingerprint(molecule(text)), row)
+    return table
 
 
 def _circular(radius: int, *, roles: bool = False) -> Callable[[Molecule], Fingerprint]:

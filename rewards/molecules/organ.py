@@ -21,9 +21,10 @@ from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from ..objective import Objective, ObjectiveOptions
+from ..reference import Reference
 from .base import Molecule, MoleculeObjective, canonical_smiles, linear, molecule
 from .properties import QED, LogP, NPLikeness, SyntheticAccessibility
-from .reference import Reference, reference_texts
+from .reference import reference_texts
 from .structure import NewMolecule
 
 _MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=4, fpSize=2048)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, Unpack
 
 from rdkit import Chem, rdBase
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from ..objective import Objective, ObjectiveOptions
-from .base import Molecule, MoleculeObjective, canonical_smiles, known_molecule
+from ..reference import Reference
+from .base import Molecule, MoleculeObjective, canonical_smiles, known_molecule, molecule
 from .fingerprints import FingerprintKind, tanimoto
 from .fingerprints import fingerprint as compute_fingerprint
-from .reference import Reference, reference_texts
+from .reference import reference_texts
 
 
 class Similarity(MoleculeObjective):
@@ -125,6 +127,13 @@ def murcko_scaffold(molecule: Molecule) -> str:
     """The canonical SMILES of the Murcko scaffold, without stereo marks; empty without rings."""
     scaffold = MurckoScaffold.GetScaffoldForMol(molecule)
     return str(Chem.MolToSmiles(scaffold, isomericSmiles=False))
+
+
+@lru_cache(maxsize=1 << 18)
+def scaffold_of(smiles: str) -> str | None:
+    """The Murcko scaffold of a molecule's SMILES, empty without rings; None for no molecule."""
+    found = molecule(smiles)
+    return None if found is None else murcko_scaffold(found)
 
 
 def smarts_pattern(smarts: str) -> Molecule:

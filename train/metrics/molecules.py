@@ -6,21 +6,17 @@ is one minus the mean Tanimoto similarity of pairs (Morgan fingerprints, radius 
 unlike MOSES a molecule is not paired with itself.
 """
 
-# Shapes: N molecules, F = 1024 bits
+# Shapes: N molecules
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from rdkit import DataStructs
-from rdkit.Chem import rdFingerprintGenerator
-
-from ...rewards.molecules import QED, canonical_smiles, molecule
+from ...rewards.molecules import QED, canonical_smiles
+from ...rewards.molecules.fingerprints import morgan_bits
+from ...rewards.sets.diversity import mean_similarities
 from .estimate import NOTHING, Estimate, mean_of, share_of, unique_share
 
-BITS = 1024
-_CHUNK = 1024  # rows of the similarity matrix at once
 _MOST_PAIRED = 10_000  # molecules whose pairs are all looked at
 
 
@@ -51,27 +47,10 @@ def internal_diversity(smiles: Sequence[str]) -> Estimate:
     A U-statistic: its standard error is 2 sd(row means) / sqrt(N) (Hoeffding, 1948). Of more than
     10,000 molecules the first 10,000 are taken.
     """
-    bits_NF = fingerprints(smiles[:_MOST_PAIRED])
-    N = len(bits_NF)
+    forms = smiles[:_MOST_PAIRED]
+    N = len(forms)
     if N < 2:
         return NOTHING
-    counts_N = bits_NF.sum(axis=1)
-    row_means = []
-    for first in range(0, N, _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        common = bits_NF[rows] @ bits_NF.T
-        union = counts_N[rows, None] + counts_N - common
-        similarity = np.divide(common, union, out=np.ones_like(common), where=union > 0)
-        row_means.append((similarity.sum(axis=1) - 1.0) / (N - 1))
-    means_N = np.concatenate(row_means)
+    means_N = mean_similarities(morgan_bits(forms))
     error = 2 * float(means_N.std(ddof=1)) / math.sqrt(N)
     return Estimate(1.0 - float(means_N.mean()), error, N)
-
-
-def fingerprints(smiles: Sequence[str]) -> np.ndarray:
-    """Morgan fingerprints, float32 (N, 1024) of 0 and 1."""
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=BITS)
-    table = np.zeros((len(smiles), BITS), np.float32)
-    for row, text in zip(table, smiles, strict=True):
-        DataStructs.ConvertToNumpyArray(generator.GetFingerprint(molecule(text)), row)
-    return table

@@ -1,0 +1,172 @@
+"""What a run would meet in an objective: its range, its failures, its cost, its reliability.
+
+An objective is asked about examples, as a batch, again, backwards and one by one, without its memo;
+then about texts that no scorer expects but any policy may write. Nothing here decides for the
+user: a finding is a sentence, and whether it is a problem.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .failures import short
+from .objective import Objective, ObjectiveError
+
+# What policies write before they have learnt, and what files contain.
+HOSTILE = (
+    "",
+    " ",
+    "\n",
+    "\x00",
+    "\u202e",
+    "(((((",
+    "-1",
+    "nan",
+    "'; DROP TABLE scores; --",
+    "<script>alert(1)</script>",
+    "$(reboot)",
+    "é\u0301\U0001f9ea",
+    "\ud800",
+    "C" * 10_000,
+)
+
+Level = Literal["good", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        what: in a word or two.
+        level: ``"good"``, ``"note"`` for what one should know, ``"problem"`` for what would go
+            wrong in a run.
+        detail: a sentence with the figures.
+    """
+
+    what: str
+    level: Level
+    detail: str
+
+
+def check_objective(objective: Objective, examples: Sequence[str]) -> list[Finding]:
+    """Look at an objective as a run would use it; its memo and its budget are left alone.
+
+    Args:
+        objective: what to look at.
+        examples: texts of the kind that it will score; a few dozen tell most.
+
+    Raises:
+        ValueError: there are no examples.
+    """
+    texts = list(dict.fromkeys(examples))
+    if not texts:
+        raise ValueError("there are no examples to score; give a task or a file that has some")
+    start = time.perf_counter()
+    try:
+        batch = objective.score_anew(texts)
+    except ObjectiveError as error:
+        return [Finding("examples", "problem", str(error))]
+    seconds = time.perf_counter() - start
+    findings = [_failures(texts, batch), _range(objective, batch)]
+    start = time.perf_counter()
+    single = [objective.score_anew([text])[0] for text in texts]
+    single_seconds = time.perf_counter() - start
+    findings.append(_cost(seconds / len(texts), single_seconds / len(texts)))
+    again = objective.score_anew(texts)
+    findings.append(_same("the same twice", texts, batch, again))
+    findings.append(_same("batch equals single", texts, batch, single))
+    backwards = objective.score_anew(texts[::-1])[::-1]
+    findings.append(_same("order does not matter", texts, batch, backwards))
+    return [*findings, _hostile(objective), _travels(objective)]
+
+
+def _failures(texts: list[str], values: list[float | None]) -> Finding:
+    failed = [text for text, value in zip(texts, values, strict=True) if value is None]
+    if not failed:
+        return Finding("examples", "good", f"all {len(texts)} were scored")
+    level: Level = "problem" if len(failed) == len(texts) else "note"
+    return Finding(
+        "examples",
+        level,
+        f"{len(failed)} of {len(texts)} could not be scored, first {short(failed[0])}; they are "
+        "left out of the gradient",
+    )
+
+
+def _range(objective: Objective, values: list[float | None]) -> Finding:
+    found = [value for value in values if value is not None]
+    if not found:
+        return Finding("range", "problem", "no score to tell it from")
+    low, high = min(found), max(found)
+    said = f"scores from {low:g} to {high:g}"
+    if low < objective.range[0] or high > objective.range[1]:
+        said += f", outside the stated {objective.range[0]:g} to {objective.range[1]:g}"
+        return Finding("range", "problem", said)
+    if low == high:
+        return Finding("range", "note", f"every score is {low:g}; nothing can be learnt from it")
+    if not all(map(math.isfinite, objective.range)):
+        return Finding("range", "note", f"{said}; state range=(low, high) where it is known")
+    return Finding("range", "good", said)
+
+
+def _cost(seconds: float, single_seconds: float) -> Finding:
+    said = f"{1e6 * seconds:,.0f} µs a sequence in a batch, {1e6 * single_seconds:,.0f} µs alone"
+    if seconds > 0.1:
+        said += "; score in several processes with executor=, keep scores with memo='scores.sqlite'"
+        return Finding("cost", "note", said)
+    return Finding("cost", "good", said)
+
+
+def _same(
+    what: str, texts: list[str], first: list[float | None], second: list[float | None]
+) -> Finding:
+    for text, a, b in zip(texts, first, second, strict=True):
+        if a is None or b is None:
+            equal = a is b
+        else:
+            equal = math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-8)
+        if not equal:
+            remedy = {
+                "the same twice": "make it with memo=False if that is meant",
+                "batch equals single": "a memo asks for what it does not know alone: mend it, or "
+                "make it with memo=False",
+                "order does not matter": "scores are given to the wrong sequences",
+            }[what]
+            return Finding(what, "problem", f"{short(text)} scored {a}, then {b}; {remedy}")
+    return Finding(what, "good", f"{len(texts)} of {len(texts)}")
+
+
+def _hostile(objective: Objective) -> Finding:
+    stopped = []
+    for text in HOSTILE:
+        try:
+            objective.score_anew([text])
+        except ObjectiveError as error:
+            stopped.append((text, error))
+    if not stopped:
+        return Finding("hostile texts", "good", f"{len(HOSTILE)} of {len(HOSTILE)} were answered")
+    return Finding(
+        "hostile texts",
+        "problem",
+        f"{len(stopped)} of {len(HOSTILE)} would stop a run; first: {stopped[0][1]}; return None "
+        "for what cannot be scored, or make it with on_error='skip'",
+    )
+
+
+def _travels(objective: Objective) -> Finding:
+    try:
+        pickle.dumps(objective)
+    except Exception as error:  # whatever a user's object raises
+        return Finding(
+            "other processes",
+            "note",
+            f"it cannot be sent to them ({type(error).__name__}: {error}), so executor= and "
+            "timeout= will not work; define it at the top of a module",
+        )
+    return Finding("other processes", "good", "it can be sent to them: executor=, timeout=")

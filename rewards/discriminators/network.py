@@ -1,0 +1,54 @@
+"""The network of a discriminator: tokens, embedded, to one output a sequence."""
+
+# Shapes: B sequences, T steps, E embedding
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class TokenNetwork(nn.Module, ABC):
+    """Tokens to one output a sequence; subclasses define ``judge``.
+
+    Attributes:
+        embedding: of tokens; the padding's row is zero.
+        output: the last layer.
+    """
+
+    embedding: nn.Embedding
+    output: nn.Linear
+
+    @abstractmethod
+    def judge(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
+        """Outputs (B,) of embedded sequences that are real where the mask is True."""
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Outputs (B,), with gradients."""
+        return self.judge(self.embedding(tokens_BT), self.mask(tokens_BT))
+
+    def fast_outputs(self, tokens_BT: Tensor) -> Tensor:
+        """The same without gradients; for networks that have a faster way."""
+        return self(tokens_BT)  # type: ignore[no-any-return]
+
+    def mask(self, tokens_BT: Tensor) -> Tensor:
+        """True at what is to be read: real tokens, and one of the padding of an empty sequence."""
+        assert self.embedding.padding_idx is not None
+        mask_BT = tokens_BT.ne(self.embedding.padding_idx)
+        mask_BT[:, 0] = True
+        return mask_BT
+
+
+@contextmanager
+def asked(network: nn.Module) -> Iterator[None]:
+    """In eval mode and without gradients; the mode is put back."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(training)

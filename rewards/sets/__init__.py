@@ -1,0 +1,4 @@
+from .base import SetObjective
+from .keys import Coverage, Novelty, Uniqueness
+
+__all__ = ["Coverage", "Novelty", "SetObjective", "Uniqueness"]

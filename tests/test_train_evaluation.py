@@ -1,0 +1,23 @@
+"""Evaluation from Python: the figures of what an agent writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokengym import ORGAN
+from tokengym.train import evaluate, figures_of_samples
+
+
+def test_an_agent_is_evaluated_against_its_tasks_data(tmp_path: Path) -> None:
+    agent = ORGAN("GRU", "tokengym/Dyck-v0", policy_kwargs={"hidden": 8, "embedding": 4}, seed=1)
+    assert agent.task is not None
+    assert agent.task.data is not None
+    figures = evaluate(agent, 50, seed=3)
+    sequences = agent.sample(50, seed=3)
+    assert figures == figures_of_samples(agent.task, sequences, agent.task.data.texts, agent.policy)
+    assert figures["uniqueness"].value == len(set(sequences.texts)) / 50
+    assert str(figures["uniqueness"]).startswith(f"{figures['uniqueness'].value:.3f} ± ")
+    agent.save(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"no environment; 0 batches .* load it with env="):
+        evaluate(ORGAN.load(tmp_path / "a"))
