@@ -135,10 +135,10 @@ def test_a_line_ends_where_lines_end_and_nowhere_else(tmp_path: Path) -> None:
         ("a.csv", b"id,SMILES \n1,CC\n", "molecules"),
         ("b.csv", b"smiles are nice,1\nand frowns are not,2\n", "text"),  # no header
         ("c.csv", b"text,smiles_valid\nhello,1\n", "text"),
-        ("d.csv.gz", gzip.compress(b"smiles\nCC\n"), "molecules"),
+        ("d.csv.gz", gzip.compress(b"smiles\nCC\n", mtime=0), "molecules"),
         ("e.SMI", b"CC ethane\n", "molecules"),
         ("F.CSV", b"smiles\nCC\n", "molecules"),
-        ("g.smi.gz", gzip.compress(b"CC\n"), "molecules"),
+        ("g.smi.gz", gzip.compress(b"CC\n", mtime=0), "molecules"),
         ("smiles.txt", b"smiles\n", "text"),
     ],
 )
