@@ -7,7 +7,7 @@ it exactly). Keys, metres and bars are left out: an event means the same whereve
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.melodies import canonical_melody
@@ -56,13 +56,13 @@ def melodies(
         texts = tuple(text for text in texts if text.count(" ") + 2 <= max_length)
     if vocabulary is None:
         vocabulary = vocabulary_of(texts, "words")
-    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Melodies",
         vocabulary=vocabulary,
-        max_length=sequences.tokens_BT.shape[1],
+        max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        load_data=lambda: sequences,
+        load_data=load_data,
         domain="melodies",
         canonical=canonical_melody,
         draw=draw_melody,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -75,13 +75,13 @@ def molecules(
     if vocabulary is None:
         tokenization: Tokenization = "smiles" if representation == "smiles" else "smiles_as_selfies"
         vocabulary = vocabulary_of(texts, tokenization)
-    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Molecules",
         vocabulary=vocabulary,
-        max_length=sequences.tokens_BT.shape[1],
+        max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        load_data=lambda: sequences,
+        load_data=load_data,
         domain="molecules",
         canonical=canonical_smiles,
         draw=draw_molecule,

@@ -100,8 +100,8 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._length += 1
         if not ended:
             return self._tokens_T.copy(), 0.0, False, False, info
-        reward, final_info = self._finish(self._length)
-        self._length = None
+        length, self._length = self._length, None  # ended, even if the reward should raise
+        reward, final_info = self._finish(length)
         return self._tokens_T.copy(), reward, True, False, final_info | info
 
     @property

@@ -80,7 +80,13 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         ``options["prompt"]`` is one prompt for all, or a list of B.
         """
-        super().reset(seed=seed if not isinstance(seed, list) else seed[0])
+        if isinstance(seed, list):
+            if len(seed) != self.num_envs:
+                raise ValueError(
+                    f"{len(seed)} seeds for {self.num_envs} environments; give one each"
+                )
+            seed = seed[0]
+        super().reset(seed=seed)
         options = dict(options or {})
         rows = _rows_to_reset(options.pop("reset_mask", None), self.num_envs)
         prompts = options.get("prompt")
@@ -91,7 +97,7 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"{len(prompts)} prompts for {self.num_envs} environments; give one each"
             )
         starts = self._encode_prompts(options, prompts, rows)
-        self._restart(rows)
+        self._restart(rows if self._begun else self._rows_B)
         for row, start in starts.items():
             self._tokens_BT[row, : len(start)] = start
             self._lengths_B[row] = len(start)
@@ -135,7 +141,11 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._masks.advance(tokens_B, ended_B, list(refusals))
         rewards_B, truncated_B = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
         (rows_E,) = ended_B.nonzero()
-        infos = self._finish(rows_E, ended_B, rewards_B, refusals) if len(rows_E) else {}
+        infos: Infos = {}
+        if len(rows_E):
+            self._begun = False  # until they are scored: if that raises, all begin anew
+            infos = self._finish(rows_E, ended_B, rewards_B, refusals)
+            self._begun = True
         if self._masks is not None:
             self._masks.refresh()
             infos |= self._mask_info(self._masks)

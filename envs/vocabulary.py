@@ -27,7 +27,7 @@ from torch import Tensor
 from .sequences import Sequences
 from .tokenization import PATTERNS, Tokenization, is_plain, splitter, tokenization_of
 
-EOS, BOS, PAD = "<eos>", "<bos>", "<pad>"
+SPECIAL = EOS, BOS, PAD = "<eos>", "<bos>", "<pad>"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -104,9 +104,8 @@ class Vocabulary:
             raise ValueError("a vocabulary needs at least one token; the corpus holds none")
         if len(set(ordered)) < len(ordered):
             twice = next(token for token in ordered if ordered.count(token) > 1)
-            raise ValueError(
-                f"token {twice!r} stands twice in the vocabulary; list each token once"
-            )
+            why = "is added by itself" if twice in SPECIAL else "stands twice in the vocabulary"
+            raise ValueError(f"token {twice!r} {why}; list each token once, and none of {SPECIAL}")
         if (half := next((t for t in ordered if _SURROGATE.search(t)), None)) is not None:
             raise ValueError(
                 f"token {half!r} holds half of a surrogate pair, which UTF-8 cannot; decode the "

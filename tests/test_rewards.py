@@ -186,3 +186,10 @@ def test_without_rdkit_the_error_names_the_extra() -> None:
 
 def test_top_level_decorator_is_the_same() -> None:
     assert tokengym.objective is objective
+
+
+def test_discriminator_refuses_what_it_would_cut(vocabulary: Vocabulary) -> None:
+    reward = small_discriminator()
+    reward(vocabulary.encode(["ab"]))  # by hand: it was made for 3 tokens
+    with pytest.raises(ValueError, match="reads up to 3 tokens and a sequence has 4; call prepare"):
+        reward(vocabulary.encode(["aba"]))

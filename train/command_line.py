@@ -221,7 +221,7 @@ def _evaluate(options: Namespace, console: Console) -> None:
     """
     target: Path = options.target
     reference = None if options.reference is None else read_texts(options.reference)[0]
-    if target.suffix in (".csv", ".smi", ".txt", ".gz"):
+    if target.is_file() and target.suffix != ".safetensors":
         texts, domain = read_texts(target)
         figures = figures_of_texts(texts, reference or [], domain)
         if reference is None:

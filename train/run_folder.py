@@ -84,9 +84,9 @@ class RunFolder:
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table, whole or not at all."""
+    """Write a table, whole or not at all; all is quoted, so that any text comes back as it was."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(header)
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode("utf-8"))

@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
-from ..envs import Sequences, Task, registered_tasks, unknown_task
+from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import MemoError, ObjectiveError
 from .evaluation import figures_as_json, figures_of_samples, figures_of_texts, print_figures
 from .report import write_report
@@ -130,16 +129,15 @@ def train(
             agent.logger.close()
 
 
-def make_env(config: TrainConfig, skip_invalid: bool) -> gym.Env[Any, Any]:
+def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
     """The environment that a configuration describes."""
-    if config.task not in registered_tasks():
-        raise unknown_task(config.task)
-    return gym.make(config.task, **task_options({**vars(config), "skip_invalid": skip_invalid}))
+    options = task_options({**vars(config), "skip_invalid": skip_invalid})
+    return TokenEnv(make_task(config.task, **options))
 
 
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The task's options in a configuration."""
-    options = dict(config.get("task_options") or {})
+    options = {str(name): value for name, value in (config.get("task_options") or {}).items()}
     for name in ("data", "reward", "constraint", "skip_invalid"):
         if config.get(name):
             options[name] = config[name]
