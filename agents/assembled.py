@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import difflib
 import secrets
+import warnings
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
 from ..envs import Constraint, Sequences, Task, Vocabulary
 from ..rewards import TrainableReward
@@ -28,6 +31,15 @@ from .pretraining import seeded
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy for policy in (GRUPolicy, LSTMPolicy, TransformerPolicy)
 }
+
+# Wrappers that change nothing, of Gymnasium's ``make`` and of Stable-Baselines3.
+_WATCHERS = (
+    gym.wrappers.OrderEnforcing,
+    gym.wrappers.PassiveEnvChecker,
+    gym.wrappers.RecordEpisodeStatistics,
+    Monitor,
+    VecMonitor,
+)
 
 
 class Purpose(IntEnum):
@@ -59,7 +71,7 @@ class AssembledAgent(BaseAlgorithm):
 
     def __init__(
         self,
-        policy: str | Policy,
+        policy: str | Policy | type[Policy],
         env: GymEnv | str | None,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 64,
@@ -114,6 +126,7 @@ class AssembledAgent(BaseAlgorithm):
             )
         self._make_policy(self.task.vocabulary)
         self.max_length = self.task.max_length
+        self._forget_rewards()
         self._adopt_rewards()
 
     def _make_policy(self, vocabulary: Vocabulary) -> None:
@@ -138,6 +151,17 @@ class AssembledAgent(BaseAlgorithm):
         for index, reward in enumerate(self._trainable_rewards().values()):
             if reward.updates == 0:
                 reward.initialise(self._seed_of(Purpose.INITIAL_WEIGHTS, 1 + index))
+
+    def _forget_rewards(self) -> None:
+        """Take what the task's rewards learnt before for nothing: one seed gives one result."""
+        for name, reward in self._trainable_rewards().items():
+            if reward.updates:
+                warnings.warn(
+                    f"{name} has learnt already, by {reward.updates} updates, and begins anew with "
+                    "this agent; to go on with it, load the agent that it learnt with",
+                    stacklevel=4,
+                )
+                reward.updates = 0
 
     def _get_policy_from_name(self, policy_name: str) -> Any:
         if policy_name not in POLICIES:
@@ -200,15 +224,40 @@ def task_of(env: VecEnv) -> Task:
     """The task that an environment of ours is made of.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is none of ours, or its task stays in another process.
     """
     try:
         task = env.get_attr("task")[0]
     except AttributeError:
         task = None
+    except (EOFError, ConnectionError) as error:  # the process ended over it
+        raise ValueError(
+            f"{env} cannot hand over its task, which is none of tokengym's, or holds something "
+            "that cannot be pickled, such as a lambda; give the environment itself, or make_sb3's"
+        ) from error
     if not isinstance(task, Task):
         raise ValueError(
             f"{env} has no task; these agents learn on tokengym's environments, for example "
             "gym.make('tokengym/Molecules-v0')"
         )
+    if ignored := _wrappers(env):
+        warnings.warn(
+            f"agents write whole sequences of the task and do not see its wrappers {ignored}; "
+            "what they do to rewards belongs into the task's reward",
+            stacklevel=4,
+        )
     return task
+
+
+def _wrappers(env: VecEnv) -> list[str]:
+    """The wrappers that may change what an episode is, from outside in, as far as can be seen."""
+    found: list[object] = []
+    while isinstance(env, VecEnvWrapper):
+        found.append(env)
+        env = env.venv
+    if isinstance(env, DummyVecEnv):
+        single: gym.Env[Any, Any] = env.envs[0]
+        while isinstance(single, gym.Wrapper):
+            found.append(single)
+            single = single.env
+    return [type(each).__name__ for each in found if not isinstance(each, _WATCHERS)]

@@ -35,7 +35,7 @@ from .pretraining import (
 )
 from .progress import ProgressBar
 from .progress import progress_bar as bar_of
-from .sampling import sample
+from .sampling import at_least_float32, sample
 from .stored import StoredAgent
 
 _LONGEST_NAME = 1000  # characters of a name in the printed log; rewards are named by expressions
@@ -359,10 +359,9 @@ class SequenceAgent(StoredAgent):
         logits_BA = logits_BTA[torch.arange(len(tokens_BT)), length_B]
         if self.constraint is not None:
             bound = self.constraint.bound(self.policy.vocabulary, self.max_length, self.device)
-            written = bound.after(tokens_BT[:, : int(length_B.max())])
-            eos = self.policy.vocabulary.eos
-            ended_B = (tokens_BT == (-1 if eos is None else eos)).any(dim=1)
-            logits_BA = logits_BA.masked_fill(~bound.actions(written, ended_B), -torch.inf)
+            written, free_B = bound.follow(tokens_BT[:, : int(length_B.max())])
+            logits_BA = logits_BA.masked_fill(~bound.actions(written, free_B), -torch.inf)
+        logits_BA = at_least_float32(logits_BA)
         if deterministic:
             action_B = logits_BA.argmax(dim=1)
         else:

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file; what is no tensor is JSON in its header.
 
 Loading runs no code from the file. A file is written beside its place and moved there whole, so a
-checkpoint is either the old one or the new one; a checksum finds bytes that changed since.
+checkpoint is either the old one or the new one; a checksum of all of it finds what changed since.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "tokengym"
 
 
@@ -54,7 +54,7 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], state: Any)
         TypeError: ``state`` holds something that JSON has no word for.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "digest": _digest(plain), "state": state}
+    header = {"format": FORMAT, "digest": _digest(plain, state), "state": state}
     text = json.dumps(header, allow_nan=True)
     write_atomically(path, serialize(plain, metadata={_KEY: text}))
 
@@ -63,7 +63,8 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     """Read what ``save_checkpoint`` wrote: the tensors, on the CPU, and the JSON value.
 
     Raises:
-        CheckpointError: the file is missing, is no checkpoint, is cut short or was changed.
+        CheckpointError: the file is missing, is no checkpoint, is cut short or was changed, or a
+            number in it is not finite.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint {path}; is the path right?")
@@ -77,8 +78,9 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         ) from error
     try:
         header = json.loads(metadata[_KEY])
-        version, digest, state = header["format"], header["digest"], header["state"]
-    except (KeyError, TypeError, ValueError) as error:
+        version, state = header["format"], header["state"]
+        whole = header["digest"] == _digest(tensors, state)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is a safetensors file, but no tokengym checkpoint"
         ) from error
@@ -86,15 +88,20 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         raise CheckpointError(
             f"{path} has checkpoint format {version}; this version reads {FORMAT}"
         )
-    if digest != _digest(tensors):
+    if not whole:
         raise CheckpointError(
             f"{path} was changed since it was written: its checksum is another one"
         )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: {name} holds numbers that are not finite; use an older checkpoint"
+            )
     return tensors, state
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], state: Any) -> str:
+    digest = hashlib.sha256(json.dumps(state).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

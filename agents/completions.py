@@ -24,7 +24,7 @@ from ..envs import Constraint, Sequences
 from .draws import Draws, completion_draws
 from .losses import token_log_probs
 from .policies import Policy
-from .sampling import COMPACT_EVERY, Masks, complete
+from .sampling import COMPACT_EVERY, Masks, at_least_float32, complete, count_written
 
 Backend = Literal["reference", "tiled"]
 Scheme = Literal["plain", "systematic", "arithmetic", "reuse", "backward"]
@@ -77,7 +77,7 @@ class Plan:
         """Which completions of ``t + 1`` tokens there are to be."""
         wanted_B = self.sequences.lengths_B - 1 > t
         if self.scheme == "backward":  # where the next token is certain, there is no other
-            wanted_B = wanted_B & (self.next_probability_BT[:, t] < 1)
+            wanted_B = wanted_B & ~(self.next_probability_BT[:, t] >= 1)  # NaN is to be found
         return wanted_B[:, None].repeat(1, self.completions)
 
     def draws(self, b_R: Tensor, t: int, n_R: Tensor) -> Draws:
@@ -113,7 +113,11 @@ def tiles(plan: Plan, backend: Backend = "tiled") -> Iterator[Tile]:
     """
     if backend not in _WRITERS:
         raise ValueError(f"unknown backend {backend!r}; expected one of {', '.join(_WRITERS)}")
-    writer = _WRITERS[backend](plan)
+    with plan.policy.fixed_weights():
+        yield from _tiles(plan, _WRITERS[backend](plan))
+
+
+def _tiles(plan: Plan, writer: _Writer) -> Iterator[Tile]:
     tokens_BT = plan.sequences.tokens_BT
     B, T = tokens_BT.shape
     reuse = plan.scheme == "reuse"
@@ -201,6 +205,7 @@ class _Reference(_Writer):
             if step <= t:
                 last_R = tokens_RT[:, step]
                 continue
+            logits_RA = at_least_float32(logits_RA)
             if masks is not None:
                 logits_RA = masks.hide(logits_RA, ended_R)
             if excluded_R is not None and step == t + 1:
@@ -211,7 +216,7 @@ class _Reference(_Writer):
                 masks = masks.read(tokens_RT[:, step])
             if vocabulary.eos is not None:
                 ended_R = ended_R | (last_R == vocabulary.eos)
-        written = int((tokens_RT[:, t + 1 :] != vocabulary.pad).sum())
+        written = count_written(tokens_RT[:, t + 1 :], vocabulary)
         return Tile(t, b_R, n_R, tokens_RT, written)
 
 

@@ -115,10 +115,8 @@ class Arithmetic(Draws):
         cdf_RA = cumulative(logits_RA)
         target_R = _below_one(self.point_R, cdf_RA.dtype) * cdf_RA[:, -1]
         token_R = find_in(cdf_RA, target_R)
-        ends_R2 = torch.stack([token_R - 1, token_R], dim=1)
-        low_R, high_R = (
-            cdf_RA.gather(1, ends_R2.clamp(min=0)).double() / cdf_RA[:, -1:].double()
-        ).unbind(1)
+        ends_R2 = torch.stack([token_R - 1, token_R], dim=1).clamp(0, cdf_RA.shape[1] - 1)
+        low_R, high_R = (cdf_RA.gather(1, ends_R2).double() / cdf_RA[:, -1:].double()).unbind(1)
         low_R = low_R.masked_fill(token_R == 0, 0.0)
         share_R = high_R - low_R
         self.point_R = ((self.point_R - low_R) / share_R).clamp(0.0, 1.0 - 2.0**-53)

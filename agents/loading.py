@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,24 @@ AGENTS: dict[str, type[SequenceAgent]] = {"ORGAN": ORGAN, "SeqGAN": SeqGAN}
 def load_agent(path: str | Path, env: GymEnv | str | None = None, **kwargs: Any) -> SequenceAgent:
     """The agent in a checkpoint; arguments as for ``SequenceAgent.load``.
 
+    A class of your own is found once it is defined: import it first.
+
     Raises:
-        CheckpointError: as ``SequenceAgent.load``, or an agent that is none of this project's.
+        CheckpointError: as ``SequenceAgent.load``, or an agent of an unknown class.
     """
     _, state = load_checkpoint(checkpoint_path(path))
     name = state.get("agent") if isinstance(state, dict) else None
-    if name not in AGENTS:
+    known = {kind.__name__: kind for kind in _subclasses(SequenceAgent)} | AGENTS
+    if not isinstance(name, str) or name not in known:
         raise CheckpointError(
-            f"{path} holds the agent {name!r}, which is none of {', '.join(AGENTS)}; load it with "
-            "the load method of its own class"
+            f"{path} holds the agent {name!r}, which is none of {', '.join(AGENTS)}; import its "
+            "class first, or load it with the load method of its own class"
         )
-    return AGENTS[name].load(path, env, **kwargs)
+    return known[name].load(path, env, **kwargs)
+
+
+def _subclasses(kind: type) -> Iterator[type[SequenceAgent]]:
+    found: Iterable[type[SequenceAgent]] = kind.__subclasses__()
+    for below in found:
+        yield below
+        yield from _subclasses(below)

@@ -37,7 +37,8 @@ class ORGAN(SeqGAN):
         rollout_update: the share of the policy's weights that the rollout policy takes over after
             every update; 1 rolls out with the policy itself.
         prior_coefficient: weight of KL(policy || pretrained policy), a token, in the loss.
-        repetition_penalty: multiply the objective's share by the paper's penalty.
+        repetition_penalty: multiply the objective's share by the paper's penalty p. A value v below
+            0, of which the paper has none, becomes (2 - p) v: either way it falls by (1 - p) |v|.
         discriminator_steps: updates of each discriminator a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
         overlap: score finished sequences while their completions are made; see ``SeqGAN``.
@@ -103,4 +104,5 @@ class ORGAN(SeqGAN):
         if not self.repetition_penalty:
             return values_B
         assert self.task is not None
-        return values_B * RepetitionPenalty(self.task.canonical)(sequences).values_B
+        penalty_B = RepetitionPenalty(self.task.canonical)(sequences).values_B
+        return values_B - (1 - penalty_B) * values_B.abs()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..envs import Constraint, Sequences
+from ..envs import Constraint, Sequences, Vocabulary
 from .counter_rng import Uniforms
 from .draws import Draws, Independent
 from .policies import Policy, State
@@ -49,14 +49,18 @@ def sample(
         distribution that was drawn from (the temperature and the constraint included).
 
     Raises:
-        ValueError: a temperature of 0 or less, or a prompt that leaves no room or is forbidden.
+        ValueError: fewer than 0 sequences or 1 token, a temperature of 0 or less, a prompt that
+            leaves no room or is forbidden, or a policy whose logits are no numbers.
     """
+    if batch < 0 or max_length < 1:
+        raise ValueError(f"{batch} sequences of {max_length} tokens; expected at least 0 of 1")
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; expected more than 0")
     vocabulary = policy.vocabulary
     shape = (batch, max_length)
     tokens_BT = torch.full(shape, vocabulary.pad, dtype=torch.int64, device=policy.device)
-    log_probs_BT = torch.zeros(shape, dtype=policy.dtype, device=policy.device)
+    dtype = torch.promote_types(policy.dtype, torch.float32)
+    log_probs_BT = torch.zeros(shape, dtype=dtype, device=policy.device)
     start = 0
     if constraint is not None:
         constraint = constraint.bound(vocabulary, max_length, policy.device)
@@ -75,19 +79,20 @@ def sample(
         rows = slice(first, first + tile_rows)
         b_R = torch.arange(first, min(first + tile_rows, batch), device=policy.device)
         draws = Independent(Uniforms(seed, b_R, 0, torch.zeros_like(b_R)))
-        state, last_R = read_prefix(policy, tokens_BT[rows, :start])
         masks = None if constraint is None else Masks.after(constraint, tokens_BT[rows, :start])
-        complete(
-            policy,
-            tokens_BT[rows],
-            start,
-            state,
-            last_R,
-            draws,
-            temperature=temperature,
-            masks=masks,
-            log_probs_RT=log_probs_BT[rows],
-        )
+        with policy.fixed_weights():
+            state, last_R = read_prefix(policy, tokens_BT[rows, :start])
+            complete(
+                policy,
+                tokens_BT[rows],
+                start,
+                state,
+                last_R,
+                draws,
+                temperature=temperature,
+                masks=masks,
+                log_probs_RT=log_probs_BT[rows],
+            )
     sequences = Sequences.from_tokens(tokens_BT, vocabulary)
     return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary, log_probs_BT)
 
@@ -159,6 +164,9 @@ def complete(
 
     Returns:
         How many tokens were written, those after a row's end not counted.
+
+    Raises:
+        ValueError: the policy's logits are no numbers.
     """
     pad, eos = policy.vocabulary.pad, policy.vocabulary.eos
     T = tokens_RT.shape[1]
@@ -166,8 +174,10 @@ def complete(
     ended_R = torch.zeros_like(last_R, dtype=torch.bool)
     for step in range(start, T):
         logits_RA, state = policy.step(last_R, state)
-        if temperature != 1.0:
-            logits_RA = logits_RA / temperature
+        logits_RA = at_least_float32(logits_RA)
+        if temperature != 1.0:  # the largest is 0, so that none becomes infinite
+            logits_RA = logits_RA - logits_RA.amax(dim=1, keepdim=True)
+            logits_RA = logits_RA / max(temperature, torch.finfo(logits_RA.dtype).tiny)
         if masks is not None:
             logits_RA = masks.hide(logits_RA, ended_R)
         if exclude_R is not None and step == start:
@@ -195,7 +205,26 @@ def complete(
                 state = policy.select(state, here)
                 draws = draws.select(here)
                 masks = None if masks is None else masks.select(here)
-    return int((tokens_RT[:, start:] != pad).sum())
+    return count_written(tokens_RT[:, start:], policy.vocabulary)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Uniforms have 24 bits, more than half precision can hold."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def count_written(tokens_RT: Tensor, vocabulary: Vocabulary) -> int:
+    """How many of these are tokens, no padding.
+
+    Raises:
+        ValueError: one is what stands for a draw from no distribution.
+    """
+    if bool((tokens_RT == vocabulary.bos).any()):
+        raise ValueError(
+            "no token can be drawn: the policy's logits hold NaN, or -inf alone; its weights have "
+            "probably diverged, so go back to an older checkpoint, or lower the learning rate"
+        )
+    return int((tokens_RT != vocabulary.pad).sum())
 
 
 def _write(table_RT: Tensor, rows_R: Tensor | None, step: int, values_R: Tensor) -> None:

@@ -323,7 +323,7 @@ class SeqGAN(SequenceAgent):
         loss = reinforce_loss(log_probs_BT, advantages_BT, usable_BT)
         metrics = {
             "train/policy_gradient_loss": float(loss.detach()),
-            "train/advantage_std": float(advantages_BT[usable_BT].std()),
+            "train/advantage_std": float(advantages_BT[usable_BT].std(correction=0)),
             "train/entropy": float(-log_probs_BT.detach().sum() / mask_BT.sum()),
         }
         if self.prior is not None:

@@ -8,24 +8,27 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
+from collections import deque
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 
 from ..envs import Constraint, UnknownConstraintError, Vocabulary, make_constraint
 from ..envs.constraints import ConstraintSpec, constraint_from_json, constraint_to_json
+from ..rewards import Reward, TrainableReward
 from ..rewards.state import flatten_optimizer, restore_optimizer, with_prefix
-from .assembled import AssembledAgent, Pretraining
+from .assembled import POLICIES, AssembledAgent, Pretraining
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from .policies import Policy
 
 # Constructor parameters that are no hyperparameters of the algorithm.
 _NOT_SAVED = {
-    "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
+    "self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
     "_init_setup_model",
 }  # fmt: skip
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class StoredAgent(AssembledAgent):
@@ -46,8 +49,9 @@ class StoredAgent(AssembledAgent):
         tensors |= optimizer_tensors
         state: dict[str, Any] = {
             "agent": type(self).__name__,
-            "options": self._options(),
-            "policy": {"name": self.policy.name, "config": self.policy.config()},
+            "options": (options := self._options()),
+            "not_saved": [name for name in self._hyperparameters() if name not in options],
+            "policy": {"name": _policy_name(self.policy), "config": self.policy.config()},
             "vocabulary": self.policy.vocabulary.to_json(),
             "max_length": self.max_length,
             "constraint": None if self.constraint is None else constraint_to_json(self.constraint),
@@ -78,9 +82,7 @@ class StoredAgent(AssembledAgent):
 
     def _options(self) -> dict[str, Any]:
         options = {}
-        for name in inspect.signature(type(self).__init__).parameters:
-            if name in _NOT_SAVED or name == "self":
-                continue
+        for name in self._hyperparameters():
             value = getattr(self, name)
             try:
                 json.dumps(value)
@@ -94,12 +96,24 @@ class StoredAgent(AssembledAgent):
         return options
 
     @classmethod
+    def _hyperparameters(cls) -> list[str]:
+        """The constructor's keywords; with ``**kwargs`` also those that it hands on upwards."""
+        names: dict[str, None] = {}
+        for kind in cls.__mro__:
+            parameters = inspect.signature(kind).parameters.values()
+            names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return [name for name in names if name not in _NOT_SAVED]
+
+    @classmethod
     def load(  # type: ignore[override] # nothing is unpickled, so there is nothing to customise
         cls,
         path: str | Path,
         env: GymEnv | str | None = None,
         device: torch.device | str = "auto",
         *,
+        policy: Policy | type[Policy] | None = None,
         constraint: ConstraintSpec | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -109,6 +123,8 @@ class StoredAgent(AssembledAgent):
             path: what ``save`` wrote.
             env: to learn on; without it the agent can only write.
             device: where to put it.
+            policy: the class of the policy, or one of its kind to take the weights, where it is
+                none of this project's.
             constraint: which tokens may come next, without an environment, which has its own; by
                 default what was saved.
             **kwargs: constructor keywords that differ from the saved ones.
@@ -123,6 +139,7 @@ class StoredAgent(AssembledAgent):
                 f"both an environment and the constraint {constraint!r} were given; make the "
                 "environment with this constraint, and give that alone"
             )
+        given = None if constraint is None else make_constraint(constraint)
         path = checkpoint_path(path)
         tensors, state = load_checkpoint(path)
         try:
@@ -131,27 +148,32 @@ class StoredAgent(AssembledAgent):
                     f"{path} holds a {state['agent']}, not a {cls.__name__}; load it with "
                     f"{state['agent']}.load"
                 )
+            if missing := [name for name in state["not_saved"] if name not in kwargs]:
+                raise CheckpointError(
+                    f"{path} could not hold {missing[0]}; give it again: "
+                    f"load(path, {missing[0]}=...)"
+                )
+            known = cls._hyperparameters()
+            options = {name: v for name, v in state["options"].items() if name in known} | kwargs
             agent = cls(
-                state["policy"]["name"],
+                _saved_policy(path, state["policy"]["name"]) if policy is None else policy,
                 env,
                 **{
                     "policy_kwargs": state["policy"]["config"],
                     "seed": state["seed"],
                     "device": device,
-                    **state["options"],
-                    **kwargs,
+                    **options,
                 },
                 _init_setup_model=False,
             )
             agent._setup_loaded(tensors, state)
-            if constraint is None and agent.task is None and state["constraint"] is not None:
-                constraint = _saved_constraint(path, state["constraint"])
-            if constraint is not None:
-                made = make_constraint(constraint)
-                agent.constraint = made.bound(agent.policy.vocabulary, agent.max_length)
+            if given is None and agent.task is None and state["constraint"] is not None:
+                given = _saved_constraint(path, state["constraint"])
+            if given is not None:
+                agent.constraint = given.bound(agent.policy.vocabulary, agent.max_length)
         except CheckpointError:
             raise
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except Exception as error:  # a file may hold anything
             raise CheckpointError(
                 f"{path} does not fit this version or environment: {type(error).__name__}: {error}"
             ) from error
@@ -169,17 +191,21 @@ class StoredAgent(AssembledAgent):
         self.policy.load_state_dict(with_prefix("policy", tensors))
         restore_optimizer("optimizer", self.optimizer, tensors, state["optimizer"])
         self.max_length = int(state["max_length"])
+        if not 1 <= self.max_length < 2**31:
+            raise ValueError(f"max_length is {self.max_length}; expected at least 1, below 2**31")
         self.num_timesteps = int(state["num_timesteps"])
         self.rounds, self.sampled = int(state["rounds"]), int(state["sampled"])
         self._n_updates = int(state["updates"])
         self._current_progress_remaining = float(state["progress_remaining"])
-        self.pretraining = Pretraining(**state["pretraining"])
+        self.pretraining = Pretraining(**{k: int(v) for k, v in state["pretraining"].items()})
         if "pretraining_optimizer" in state:
             self._pretraining_optimizer = torch.optim.Adam(self.policy.parameters())
             restore_optimizer(
                 "pretraining", self._pretraining_optimizer, tensors, state["pretraining_optimizer"]
             )
-        self._loaded_episodes = state["episodes"]
+        episodes = [{"r": float(e["r"]), "l": int(e["l"])} for e in state["episodes"]]
+        self.ep_info_buffer = deque(episodes, maxlen=self.stats_window_size)
+        self.ep_success_buffer = deque(maxlen=self.stats_window_size)
         rewards = {k: v for k, v in tensors.items() if k.startswith("rewards.")}
         self._pending_rewards = {"tensors": rewards, "state": state["rewards"]}
         if self.task is not None:
@@ -199,16 +225,39 @@ class StoredAgent(AssembledAgent):
         tensors, states = self._pending_rewards["tensors"], self._pending_rewards["state"]
         for name, reward in self.task.reward.named().items():
             if name in states:
-                reward.restore(with_prefix(f"rewards.{name}", tensors), states[name])
+                saved = with_prefix(f"rewards.{name}", tensors)
+                _say_what_is_lost(name, reward, with_prefix("network", saved))
+                reward.restore(saved, states[name])
         self._pending_rewards = {}
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        result = super()._setup_learn(*args, **kwargs)
-        if episodes := getattr(self, "_loaded_episodes", None):
-            assert self.ep_info_buffer is not None
-            self.ep_info_buffer.extend(episodes)
-            self._loaded_episodes = None
-        return result
+
+def _say_what_is_lost(name: str, reward: Reward, saved: dict[str, torch.Tensor]) -> None:
+    """Warn where weights that learnt are about to be overwritten by others."""
+    if not isinstance(reward, TrainableReward) or not reward.updates:
+        return
+    here = {key: tensor.cpu() for key, tensor in reward.network.state_dict().items()}
+    if here.keys() != saved.keys() or not all(torch.equal(here[key], saved[key]) for key in here):
+        warnings.warn(
+            f"{name} had {reward.updates} updates, maybe of an agent that goes on learning; they "
+            "are overwritten by the checkpoint. Give the loaded agent an environment of its own",
+            stacklevel=5,
+        )
+
+
+def _policy_name(policy: Policy) -> str:
+    """The name that it is made by; of a class of a user's own, the class."""
+    kind = type(policy)
+    own = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name, known in POLICIES.items() if known is kind), own)
+
+
+def _saved_policy(path: Path, name: str) -> str:
+    if name in POLICIES:
+        return name
+    raise CheckpointError(
+        f"{path} was written by a policy of the class {name!r}, which is none of "
+        f"{', '.join(POLICIES)}; give it: load(path, policy=...)"
+    )
 
 
 def _saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:

@@ -18,6 +18,8 @@ _BLOCK = 64
 def sample_categorical(logits_RA: Tensor, uniforms_R: Tensor) -> Tensor:
     """The token in which each uniform falls: the first with CDF > u, int64 (R,).
 
+    A where a row is no distribution: it holds a NaN, or -inf alone.
+
     Args:
         logits_RA: unnormalised log-probabilities; -inf is never drawn.
         uniforms_R: in [0, 1), in the logits' dtype.
@@ -29,13 +31,14 @@ def sample_categorical(logits_RA: Tensor, uniforms_R: Tensor) -> Tensor:
     sums_RS = _block_sums(weights_RA)
     cdf_RS = sums_RS.cumsum(dim=1)
     target_R = uniforms_R * cdf_RS[:, -1]
-    block_R1 = find_in(cdf_RS, target_R)[:, None]
+    block_R1 = find_in(cdf_RS, target_R).clamp_(max=cdf_RS.shape[1] - 1)[:, None]
     before_R = (cdf_RS.gather(1, block_R1) - sums_RS.gather(1, block_R1))[:, 0]
     A = weights_RA.shape[1]
     tokens_RK = block_R1 * _BLOCK + torch.arange(_BLOCK, device=block_R1.device)
     within_RK = weights_RA.gather(1, tokens_RK.clamp(max=A - 1)).masked_fill_(tokens_RK >= A, 0.0)
     rest_R = (target_R - before_R).clamp_(min=0.0)
-    return block_R1[:, 0] * _BLOCK + find_in(within_RK.cumsum(dim=1), rest_R)
+    token_R = block_R1[:, 0] * _BLOCK + find_in(within_RK.cumsum(dim=1), rest_R)
+    return token_R.clamp_(max=A)
 
 
 def cumulative(logits_RA: Tensor) -> Tensor:

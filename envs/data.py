@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +28,25 @@ class Line:
 def read_lines(
     path: str | Path, column: str | None = None, *, keep_empty: bool = False
 ) -> list[Line]:
+    """The texts of a file; see ``read_column``."""
+    return read_column(path, column, keep_empty=keep_empty)[0]
+
+
+def read_column(
+    path: str | Path, column: str | None = None, *, keep_empty: bool = False
+) -> tuple[list[Line], str | None]:
     """Read the texts of a ``.smi``, ``.csv``, ``.parquet`` or text file, ``.gz`` of these too.
 
     In ``.smi`` a text ends at the first white space. In ``.csv`` it is the column named ``column``;
     without a name the column ``smiles`` or ``text`` where the first row has one, else the first
     column of a file without a header. In ``.parquet`` it is that column too, and without a name
-    the only one of texts. In anything else a text is a line. Empty texts are skipped; with
-    ``keep_empty`` those in the rows of a ``.csv`` are not (an empty text may be a sample).
+    the only one of texts. In anything else a text is a line. Empty texts are skipped, and in
+    ``.csv`` and ``.parquet`` white space around a text; with ``keep_empty`` a ``.csv`` is read as
+    it stands (an empty text may be a sample).
+
+    Returns:
+        The texts, and the name of their column in lower case: ``smiles`` for a ``.smi``, None where
+        there is none.
 
     Raises:
         DataError: no such file, not UTF-8, no such column, or nothing in it.
@@ -41,21 +54,21 @@ def read_lines(
     """
     path = Path(path)
     if path.suffix.lower() == ".parquet":
-        return [Line(row, text) for row, text in _parquet_rows(path, column)]
-    text = read_text(path)
+        return _parquet_lines(path, column)
+    text, name = read_text(path), None
     suffix = next((s for s in reversed(path.suffixes) if s != ".gz"), "").lower()
     if suffix == ".csv":
-        lines = list(_csv_lines(path, text, column, keep_empty))
+        lines, name = _csv_lines(path, text, column, keep_empty)
     elif column is not None:
         raise DataError(f"{path} is no .csv and has no column {column!r}; leave the column out")
     else:
-        rows = enumerate(text.splitlines(), start=1)
-        lines = [
-            Line(n, row.split()[0] if suffix == ".smi" else row) for n, row in rows if row.strip()
-        ]
+        rows = enumerate(io.StringIO(text, newline=None), start=1)  # by \n, \r\n and \r alone
+        lines = [Line(n, row.removesuffix("\n")) for n, row in rows if row.strip()]
+    if suffix == ".smi":
+        lines, name = [Line(line.number, line.text.split()[0]) for line in lines], "smiles"
     if not lines:
         raise DataError(f"{path} is empty; expected one sequence a line")
-    return lines
+    return lines, name
 
 
 def read_text(path: Path) -> str:
@@ -120,30 +133,32 @@ def keep_valid(
     return kept, len(lines) - len(kept)
 
 
-def _csv_lines(path: Path, text: str, column: str | None, keep_empty: bool) -> Iterator[Line]:
-    reader = csv.reader(text.splitlines(keepends=True))
+def _csv_lines(
+    path: Path, text: str, column: str | None, keep_empty: bool
+) -> tuple[list[Line], str | None]:
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        first = next(reader, None)
-        if first is None:
-            return
-        names = [name.strip().lower() for name in first]
-        wanted = [column.lower()] if column else ["smiles", "text"]
-        found = [names.index(name) for name in wanted if name in names]
-        if column and not found:
-            near = difflib.get_close_matches(column, first, n=3) or first[:8]
-            raise DataError(f"{path} has no column {column!r}; did you mean {', '.join(near)}?")
-        index = found[0] if found else 0
-        if not found and first and first[0].strip():
-            yield Line(1, first[0].strip())
-        for row in reader:
-            if len(row) > index and (keep_empty or row[index].strip()):
-                yield Line(reader.line_num, row[index].strip())
+        rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+    if not rows:
+        return [], None
+    first = rows[0][1]
+    names = [name.strip().lower() for name in first]
+    wanted = [column.lower()] if column else ["smiles", "text"]
+    found = [names.index(name) for name in wanted if name in names]
+    if column and not found:
+        near = difflib.get_close_matches(column, first, n=3) or first[:8]
+        raise DataError(f"{path} has no column {column!r}; did you mean {', '.join(near)}?")
+    index = found[0] if found else 0
+    lines = [Line(number, row[index]) for number, row in rows[len(found[:1]) :] if len(row) > index]
+    if not keep_empty:
+        lines = [Line(line.number, text) for line in lines if (text := line.text.strip())]
+    return lines, names[index] if found else None
 
 
-def _parquet_rows(path: Path, column: str | None) -> list[tuple[int, str]]:
-    """The texts of a column and their rows, from 1."""
+def _parquet_lines(path: Path, column: str | None) -> tuple[list[Line], str]:
+    """The texts of a column and their rows, from 1; and its name."""
     try:
         from pyarrow import lib, parquet  # an extra
     except ImportError as error:
@@ -169,7 +184,8 @@ def _parquet_rows(path: Path, column: str | None) -> list[tuple[int, str]]:
         if isinstance(error, DataError):
             raise
         raise DataError(f"cannot read {path}: {error}") from error
-    rows = [(row, str(text).strip()) for row, text in enumerate(values, start=1) if text]
-    if not any(text for _, text in rows):
+    rows = ((row, str(text).strip()) for row, text in enumerate(values, start=1) if text)
+    lines = [Line(row, text) for row, text in rows if text]
+    if not lines:
         raise DataError(f"{path} is empty; expected one sequence a row")
-    return [(row, text) for row, text in rows if text]
+    return lines, found[0].lower()

@@ -1,4 +1,4 @@
-"""From the texts of a data set to sequences that fit a task."""
+"""From the texts of a data set to a vocabulary, and to sequences that fit a task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from functools import lru_cache
 
 from .data import DataError
 from .sequences import Sequences
+from .tokenization import Tokenization
 from .vocabulary import Vocabulary
+
+
+@lru_cache(maxsize=12)
+def vocabulary_of(texts: tuple[str, ...], tokenization: Tokenization) -> Vocabulary:
+    """The tokens of a data set, collected once for each form that an environment is made in."""
+    return Vocabulary.from_corpus(texts, tokenization)
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,9 +15,10 @@ from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
 from .data import DataError, file_stamp, keep_valid, read_lines
 from .drawing import GREY, draw_text
-from .encoding import encode_data
+from .encoding import encode_data, vocabulary_of
 from .selfies_notation import to_selfies
 from .task import Task
+from .tokenization import Tokenization
 from .vocabulary import Vocabulary
 
 from rdkit import RDConfig  # isort: skip - after rewards.molecules, which says how to install it
@@ -72,14 +73,15 @@ def molecules(
     if representation == "selfies":
         texts = _writable(texts, data, skip_invalid or data in BUILT_IN)
     if vocabulary is None:
-        vocabulary = _vocabulary_of(texts, representation)
-    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+        tokenization: Tokenization = "smiles" if representation == "smiles" else "smiles_as_selfies"
+        vocabulary = vocabulary_of(texts, tokenization)
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     return Task(
         name="Molecules",
         vocabulary=vocabulary,
-        max_length=sequences.tokens_BT.shape[1],
+        max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        load_data=lambda: sequences,
+        load_data=load_data,
         domain="molecules",
         canonical=canonical_smiles,
         draw=draw_molecule,
@@ -145,13 +147,6 @@ def _cached_texts(
 def _molecule_texts(data: str, column: str | None, skip_invalid: bool) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
     return _cached_texts(data, column, skip_invalid, file_stamp(data))
-
-
-@lru_cache(maxsize=4)
-def _vocabulary_of(texts: tuple[str, ...], representation: Representation) -> Vocabulary:
-    return Vocabulary.from_corpus(
-        texts, "smiles" if representation == "smiles" else "smiles_as_selfies"
-    )
 
 
 @lru_cache(maxsize=4)

@@ -21,6 +21,7 @@ from .token_env import TokenEnv
 from .vec_env import TokenVecEnv
 from .vector import TokenVectorEnv
 
+_ENTRY_POINT = "tokengym.envs.registration:make_env"
 BUILT_IN_TASKS = {
     "tokengym/Molecules-v0": "tokengym.envs.molecules:molecules",
     "tokengym/Melodies-v0": "tokengym.envs.melodies:melodies",
@@ -45,19 +46,23 @@ class UnknownOptionError(TypeError, ValueError):
 def register_task(id: str, factory: str | Callable[..., Task], **options: Any) -> None:
     """Register a task with Gymnasium, in the single and the vector form.
 
+    The same once more does nothing; something else under the same id takes its place, and
+    Gymnasium warns.
+
     Args:
         id: such as ``"mine/Haiku-v0"``.
         factory: a function that makes the ``Task``, or ``"module:function"``.
         **options: keywords for the factory, and ``constraint``, as for every task: a Constraint, a
             name or an expression. ``gym.make(id, **more)`` overrides them.
     """
-    if id in gym.registry:
+    kwargs = {"task": factory, **options}
+    if id in registered_tasks() and gym.registry[id].kwargs == kwargs:
         return
     gym.register(
         id=id,
-        entry_point="tokengym.envs.registration:make_env",
+        entry_point=_ENTRY_POINT,
         vector_entry_point="tokengym.envs.registration:make_vector_env",
-        kwargs={"task": factory, **options},
+        kwargs=kwargs,
     )
 
 
@@ -69,11 +74,10 @@ def register_built_in_tasks() -> None:
 
 def registered_tasks() -> dict[str, gym.envs.registration.EnvSpec]:
     """The specs of all ids made by ``register_task``."""
-    entry_point = "tokengym.envs.registration:make_env"
-    return {id: spec for id, spec in gym.registry.items() if spec.entry_point == entry_point}
+    return {id: spec for id, spec in gym.registry.items() if spec.entry_point == _ENTRY_POINT}
 
 
-def make_task(id: str, **options: Any) -> Task:
+def make_task(id: str, /, **options: Any) -> Task:
     """The task behind a registered id, with its options overridden.
 
     ``"module:id"`` imports the module first, where a task of one's own is registered, as
@@ -82,6 +86,8 @@ def make_task(id: str, **options: Any) -> Task:
     Raises:
         ValueError: no such id, or no such option; the message has the nearest names.
     """
+    if "task" in options:  # what is run is the registration's to say; options may be a file's
+        raise UnknownOptionError(f"{id} has no option 'task'; register one of your own instead")
     return _build({**_spec(id).kwargs, **options})
 
 

@@ -52,6 +52,8 @@ class Sequences:
         if vocabulary.eos is not None:
             ended_BT = padding_BT | (tokens_BT == vocabulary.eos)
         T = tokens_BT.shape[1]
+        if T == 0:
+            return cls(tokens_BT, tokens_BT.new_zeros(len(tokens_BT)), vocabulary)
         steps_T = torch.arange(T, device=tokens_BT.device)
         end_B = torch.where(ended_BT, steps_T, T).amin(dim=1)
         at_eos_B = (end_B < T) & ~padding_BT.gather(1, end_B.clamp(max=T - 1)[:, None])[:, 0]
@@ -85,7 +87,9 @@ class Sequences:
 
     def __getitem__(self, rows: slice | Tensor | Sequence[int]) -> Sequences:
         if not isinstance(rows, slice | Tensor):
-            rows = torch.as_tensor(rows, dtype=torch.int64)
+            rows = torch.as_tensor(rows)
+            if rows.dtype != torch.bool:
+                rows = rows.long()  # of no rows at all too
         log_probs_BT = None if self.log_probs_BT is None else self.log_probs_BT[rows]
         return Sequences(
             self.tokens_BT[rows], self.lengths_B[rows], self.vocabulary, log_probs_BT=log_probs_BT

@@ -6,16 +6,17 @@ them short and plain, 12,187 characters, 941 different words with their punctuat
 
 from __future__ import annotations
 
-from functools import lru_cache
+import warnings
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.texts import KnownPairs, KnownWords
-from .data import file_stamp, read_lines
-from .encoding import encode_data
+from .data import file_stamp, keep_valid, read_lines
+from .encoding import encode_data, vocabulary_of
 from .task import Task
-from .vocabulary import Vocabulary
+from .vocabulary import SPECIAL, Vocabulary
 
 BUILT_IN = {"harbour": Path(__file__).parent / "texts" / "harbour.txt"}
 Unit = Literal["characters", "words"]
@@ -44,7 +45,8 @@ def text(
         vocabulary: which tokens can be written; by default those of the data.
         column: the column of a ``.csv`` or ``.parquet``.
         skip_invalid: leave out, and count in a warning, lines that hold other tokens than the
-            vocabulary or are longer than ``max_length``.
+            vocabulary, words that spell ``<eos>``, ``<bos>`` or ``<pad>``, or are longer than
+            ``max_length``.
 
     Raises:
         DataError: the file cannot be used; the message says why.
@@ -52,27 +54,34 @@ def text(
     """
     if tokenization not in get_args(Unit):
         raise ValueError(f"tokenization is {tokenization!r}; expected 'characters' or 'words'")
-    texts = _lines(data, column, file_stamp(data))
+    texts = _lines(data, column, tokenization, skip_invalid, file_stamp(data))
     if vocabulary is None:
-        vocabulary = _vocabulary_of(texts, tokenization)
-    sequences = encode_data(texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
+        vocabulary = vocabulary_of(texts, tokenization)
+    load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
     if reward is None:
         reward = (KnownWords if tokenization == "characters" else KnownPairs)(texts)
     return Task(
         name="Text",
         vocabulary=vocabulary,
-        max_length=sequences.tokens_BT.shape[1],
+        max_length=load_data().tokens_BT.shape[1],
         reward=make_reward(reward),
-        load_data=lambda: sequences,
+        load_data=load_data,
     )
 
 
 @lru_cache(maxsize=4)
-def _lines(data: str, column: str | None, stamp: tuple[int, int]) -> tuple[str, ...]:
+def _lines(
+    data: str, column: str | None, tokenization: Unit, skip_invalid: bool, stamp: tuple[int, int]
+) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
-    return tuple(line.text for line in read_lines(BUILT_IN.get(data, data), column))
+    lines = read_lines(BUILT_IN.get(data, data), column)
+    fault = _special_word if tokenization == "words" else lambda text: None
+    texts, skipped = keep_valid(lines, data, fault, skip=skip_invalid)
+    if skipped:
+        warnings.warn(f"{data}: left out {skipped} lines with a special token", stacklevel=4)
+    return tuple(texts)
 
 
-@lru_cache(maxsize=4)
-def _vocabulary_of(texts: tuple[str, ...], tokenization: Unit) -> Vocabulary:
-    return Vocabulary.from_corpus(texts, tokenization)
+def _special_word(text: str) -> str | None:
+    word = next((word for word in text.split() if word in SPECIAL), None)
+    return word and f"the word {word!r} is the name of a token that no text can hold"

@@ -74,7 +74,7 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._tokens_T[: len(start)] = start
         self._length = len(start)
         if self._masks is not None:
-            self._masks.restart(np.ones(1, bool), start[None])
+            self._masks.restart(np.zeros(1, int), start[None])
             self._masks.refresh()
         return self._tokens_T.copy(), self._mask_info()
 
@@ -100,8 +100,8 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self._length += 1
         if not ended:
             return self._tokens_T.copy(), 0.0, False, False, info
-        reward, final_info = self._finish(self._length)
-        self._length = None
+        length, self._length = self._length, None  # ended, even if the reward should raise
+        reward, final_info = self._finish(length)
         return self._tokens_T.copy(), reward, True, False, final_info | info
 
     @property
@@ -129,7 +129,7 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         refusal = self._masks.refusal(token, position) if forbidden else None
         if refusal and self._masks.constraint.on_forbidden == "raise":
             raise ValueError(f"{refusal}; choose among those where info['action_mask'] is 1")
-        self._masks.advance(tokens_1, np.array([forbidden or ended]))
+        self._masks.advance(tokens_1, np.array([ended]), [0] if forbidden else [])
         self._masks.refresh()
         return self._mask_info() | ({"forbidden": refusal} if refusal else {})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import gymnasium as gym
@@ -100,11 +101,15 @@ class TokenVecEnv(VecEnv):
         self._begun_B[rows_E] = self._step
         ends = _row_infos(infos, rows_E)
         returns = returns_E.round(6).tolist()
-        for info, final_T, total, length in zip(ends, final_E, returns, lengths, strict=True):
-            info["terminal_observation"] = final_T
-            info["episode"] = {"r": total, "l": length, "t": seconds}
-            info["TimeLimit.truncated"] = False
-        return ends
+        return [
+            {
+                **info,
+                "terminal_observation": final_T,
+                "episode": {"r": total, "l": length, "t": seconds},
+                "TimeLimit.truncated": False,
+            }
+            for info, final_T, total, length in zip(ends, final_E, returns, lengths, strict=True)
+        ]
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -173,8 +178,7 @@ def _row_infos(infos: dict[str, Any], rows_E: np.ndarray) -> list[dict[str, Any]
             column = _row_infos(values, rows_E)
         else:
             column = values[rows_E].tolist() if values.ndim == 1 else list(values[rows_E])
-        here = infos[f"_{key}"][rows_E].tolist()
-        for info, value, known in zip(found, column, here, strict=True):
-            if known:
-                info[key] = value
+        here_E = infos[f"_{key}"][rows_E].tolist()
+        for info, value in compress(zip(found, column, strict=True), here_E):
+            info[key] = value
     return found

@@ -59,13 +59,16 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_action_space = task.action_space
         self.observation_space = batch_space(task.observation_space, num_envs)
         self.action_space = batch_space(task.action_space, num_envs)
-        self._pad = task.vocabulary.pad
+        self._pad, self._num_actions = task.vocabulary.pad, task.vocabulary.num_actions
         self._tokens_BT = np.full((num_envs, task.max_length), self._pad, np.int64)
         self._lengths_B = np.zeros(num_envs, np.int64)
         self._ended_B = np.zeros(num_envs, bool)
+        self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._begun = False
         self._masks = None if task.constraint is None else RowMasks(task.constraint, num_envs)
         self._rows_B = np.arange(num_envs)
+        self._free_BA = np.ones((num_envs, self._num_actions), np.int8)
+        self._all_B = np.ones(num_envs, bool)
 
     def reset(
         self,
@@ -77,9 +80,15 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         ``options["prompt"]`` is one prompt for all, or a list of B.
         """
-        super().reset(seed=seed if not isinstance(seed, list) else seed[0])
+        if isinstance(seed, list):
+            if len(seed) != self.num_envs:
+                raise ValueError(
+                    f"{len(seed)} seeds for {self.num_envs} environments; give one each"
+                )
+            seed = seed[0]
+        super().reset(seed=seed)
         options = dict(options or {})
-        mask_B = _reset_mask(options.pop("reset_mask", None), self.num_envs)
+        rows = _rows_to_reset(options.pop("reset_mask", None), self.num_envs)
         prompts = options.get("prompt")
         if not isinstance(prompts, list | tuple):
             prompts = [prompts] * self.num_envs
@@ -87,18 +96,17 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"{len(prompts)} prompts for {self.num_envs} environments; give one each"
             )
-        starts = self._encode_prompts(options, prompts, mask_B)
-        self._restart(mask_B)
+        starts = self._encode_prompts(options, prompts, rows)
+        self._restart(rows if self._begun else self._rows_B)
         for row, start in starts.items():
             self._tokens_BT[row, : len(start)] = start
             self._lengths_B[row] = len(start)
         self._begun = True
         if self._masks is not None:
-            longest = int(self._lengths_B[mask_B].max())
-            prefixes_BT = np.where(mask_B[:, None], self._tokens_BT[:, :longest], self._pad)
-            self._masks.restart(mask_B, prefixes_BT)
+            longest = int(self._lengths_B[rows].max())
+            self._masks.restart(rows, self._tokens_BT[rows, :longest])
             self._masks.refresh()
-        return self._tokens_BT.copy(), self._mask_info()
+        return self._tokens_BT.copy(), {} if self._masks is None else self._mask_info(self._masks)
 
     def step(
         self, actions: np.ndarray
@@ -112,36 +120,38 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         if not self._begun:
             raise gym.error.ResetNeeded("no sequence is being written; call reset() first")
-        tokens_B = self._checked(actions)
-        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
-        writing_B = ~self._ended_B
-        waiting = not same_step and bool(self._ended_B.any())
-        if waiting and self.autoreset_mode is AutoresetMode.DISABLED:
+        (waiting,) = self._ended_B.nonzero()
+        if len(waiting) and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
-                f"environments {np.flatnonzero(self._ended_B).tolist()} have ended; call "
+                f"environments {waiting.tolist()} have ended; call "
                 "reset(options={'reset_mask': mask}) first"
             )
-        forbidden_B, refusals = self._refused(tokens_B, writing_B)
-        if waiting:  # NEXT_STEP: this step only begins them anew
-            self._restart(self._ended_B.copy())
-            tokens_B[~writing_B] = self._pad
+        tokens_B = self._checked(actions)
+        refusals = {} if self._masks is None else self._refusals(self._masks, tokens_B)
+        if len(waiting):  # NEXT_STEP: this step only begins them anew
+            self._restart(waiting)
+            tokens_B[waiting] = self._pad
         self._tokens_BT[self._rows_B, self._lengths_B] = tokens_B
-        self._lengths_B += writing_B
+        self._lengths_B += 1
+        self._lengths_B[waiting] = 0
         ended_B = self._lengths_B == self.task.max_length
         if (eos := self.task.vocabulary.eos) is not None:
             ended_B |= tokens_B == eos
         if self._masks is not None:
-            self._masks.advance(tokens_B, forbidden_B | ended_B)
-        rewards_B, infos = np.zeros(self.num_envs), dict[str, Any]()
-        if len(rows_E := np.flatnonzero(ended_B)):
+            self._masks.advance(tokens_B, ended_B, list(refusals))
+        rewards_B, truncated_B = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        (rows_E,) = ended_B.nonzero()
+        infos: Infos = {}
+        if len(rows_E):
+            self._begun = False  # until they are scored: if that raises, all begin anew
             infos = self._finish(rows_E, ended_B, rewards_B, refusals)
+            self._begun = True
         if self._masks is not None:
             self._masks.refresh()
+            infos |= self._mask_info(self._masks)
         if refusals:
-            shown_B = forbidden_B & ~ended_B if same_step else forbidden_B
-            self._put_refusals(infos, refusals, shown_B)
-        truncated_B = np.zeros(self.num_envs, bool)
-        return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos | self._mask_info()
+            self._put_refusals(infos, refusals, ~ended_B if self._same_step else self._all_B)
+        return self._tokens_BT.copy(), rewards_B, ended_B, truncated_B, infos
 
     @property
     def action_masks(self) -> Callable[[], np.ndarray]:
@@ -156,66 +166,53 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _checked(self, actions: np.ndarray) -> np.ndarray:
         tokens_B = np.asarray(actions)
-        A = self.task.vocabulary.num_actions
+        A = self._num_actions
         if tokens_B.shape != (self.num_envs,) or tokens_B.dtype.kind not in "iu":
             raise ValueError(
                 f"actions have shape {tokens_B.shape} and dtype {tokens_B.dtype}; expected "
                 f"({self.num_envs},) integers"
             )
         tokens_B = tokens_B.astype(np.int64)
-        wrong_B = tokens_B.view(np.uint64) >= A  # negative ones are large then
-        if wrong_B.any():
-            raise ValueError(
-                f"action {tokens_B[wrong_B][0]} is outside the {A} actions (0..{A - 1})"
-            )
+        unsigned_B = tokens_B.view(np.uint64)  # negative ones are large
+        if unsigned_B.max() >= A:
+            wrong = tokens_B[unsigned_B >= A][0]
+            raise ValueError(f"action {wrong} is outside the {A} actions (0..{A - 1})")
         return tokens_B
 
     def _encode_prompts(
-        self, options: dict[str, Any], prompts: list[Any] | tuple[Any, ...], mask_B: np.ndarray
+        self, options: dict[str, Any], prompts: list[Any] | tuple[Any, ...], rows: np.ndarray
     ) -> dict[int, np.ndarray]:
         """The tokens that rows begin with, each prompt encoded once."""
-        rows = np.flatnonzero(mask_B).tolist()
-        texts = {row: self.task.prompt_of({**options, "prompt": prompts[row]}) for row in rows}
+        texts = {
+            row: self.task.prompt_of({**options, "prompt": prompts[row]}) for row in rows.tolist()
+        }
         encoded = {p: self.task.encode_prompt(p) for p in texts.values() if p is not None}
         return {row: encoded[text] for row, text in texts.items() if text is not None}
 
-    def _refused(
-        self, tokens_B: np.ndarray, writing_B: np.ndarray
-    ) -> tuple[np.ndarray, dict[int, str]]:
-        """Where a forbidden token is about to be written, and what is said of it, by row."""
-        if self._masks is None:
-            return np.zeros(self.num_envs, bool), {}
-        forbidden_B = self._masks.forbids(tokens_B) & writing_B
-        if not forbidden_B.any():
-            return forbidden_B, {}
-        refusals = {
-            row: self._masks.refusal(int(tokens_B[row]), int(self._lengths_B[row]) + 1)
-            for row in np.flatnonzero(forbidden_B).tolist()
+    def _refusals(self, masks: RowMasks, tokens_B: np.ndarray) -> dict[int, str]:
+        """What is said of the forbidden tokens that are about to be written, by row."""
+        (rows,) = masks.forbids(tokens_B).nonzero()
+        found = {
+            row: masks.refusal(int(tokens_B[row]), int(self._lengths_B[row]) + 1)
+            for row in rows.tolist()
         }
-        if refusals and self._masks.constraint.on_forbidden == "raise":
-            row, refusal = next(iter(refusals.items()))
+        if found and masks.constraint.on_forbidden == "raise":
+            row, refusal = next(iter(found.items()))
             raise ValueError(
                 f"environment {row}: {refusal}; choose among those where info['action_mask'] is 1"
             )
-        return forbidden_B, refusals
+        return found
 
-    def _put_refusals(self, infos: Infos, refusals: dict[int, str], rows_B: np.ndarray) -> None:
-        if rows_B.any():
-            texts = [refusals[row] for row in np.flatnonzero(rows_B).tolist()]
-            self._put(infos, "forbidden", np.array(texts, object), rows_B)
+    def _mask_info(self, masks: RowMasks) -> Infos:
+        mask_BA = masks.mask_BA.view(np.int8).copy()
+        return {"action_mask": mask_BA, "_action_mask": self._all_B.copy()}
 
-    def _mask_info(self) -> Infos:
-        if self._masks is None:
-            return {}
-        mask_BA = self._masks.mask_BA.view(np.int8).copy()
-        return {"action_mask": mask_BA, "_action_mask": np.ones(self.num_envs, bool)}
-
-    def _restart(self, mask_B: np.ndarray) -> None:
-        self._tokens_BT[mask_B] = self._pad
-        self._lengths_B[mask_B] = 0
-        self._ended_B[mask_B] = False
+    def _restart(self, rows: np.ndarray) -> None:
+        self._tokens_BT[rows] = self._pad
+        self._lengths_B[rows] = 0
+        self._ended_B[rows] = False
         if self._masks is not None:
-            self._masks.restart(mask_B)
+            self._masks.restart(rows)
 
     def _finish(
         self,
@@ -228,42 +225,52 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         tokens_ET = self._tokens_BT[rows_E]
         sequences, scores = self.task.score(tokens_ET, self._lengths_B[rows_E])
         ok_E = scores.ok_B.numpy()
-        rewards_B[rows_E] = np.where(ok_E, scores.values_B.numpy(), 0.0)  # NaN where not ok
+        rewards_B[rows_E[ok_E]] = scores.values_B.numpy()[ok_E]
+        mask_B = ended_B.copy()  # one for all infos of this step
         info: Infos = {}
-        self._put(info, "text", np.array(sequences.texts, object), ended_B)
-        self._put(info, "tokens", tokens_ET, ended_B)
         parts: Infos = {}
+        self._put(info, "text", np.array(sequences.texts, object), rows_E, mask_B)
+        self._put(info, "tokens", tokens_ET, rows_E, mask_B)
         for name, part_E in scores.parts.items():
-            self._put(parts, name, part_E.numpy().astype(float), ended_B)
-        info["reward_parts"], info["_reward_parts"] = parts, ended_B.copy()
-        self._put(info, "reward_failed", ~ok_E, ended_B)
-        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            self._put(parts, name, part_E.numpy().astype(float), rows_E, mask_B)
+        info["reward_parts"], info["_reward_parts"] = parts, mask_B
+        self._put(info, "reward_failed", ~ok_E, rows_E, mask_B)
+        if not self._same_step:
             self._ended_B |= ended_B
             return info
-        if self._masks is not None:
-            free_BA = np.zeros(self._masks.mask_BA.shape, np.int8)
-            free_BA[rows_E] = 1  # after the end
-            info["action_mask"], info["_action_mask"] = free_BA, ended_B.copy()
-            if refusals:
-                forbidden_B = np.isin(self._rows_B, list(refusals)) & ended_B
-                self._put_refusals(info, refusals, forbidden_B)
+        if self._masks is not None:  # anything is allowed after the end
+            self._put(info, "action_mask", self._free_BA[: len(rows_E)], rows_E, mask_B)
+        if refusals:
+            self._put_refusals(info, refusals, ended_B)
         final_obs = np.empty(self.num_envs, object)
-        for row, tokens_T in zip(rows_E, tokens_ET, strict=True):
-            final_obs[row] = tokens_T.copy()
-        self._restart(ended_B)
+        for row, tokens_T in zip(rows_E.tolist(), tokens_ET.copy(), strict=True):
+            final_obs[row] = tokens_T
+        self._restart(rows_E)
         return {
             "final_obs": final_obs,
-            "_final_obs": ended_B.copy(),
+            "_final_obs": mask_B,
             "final_info": info,
-            "_final_info": ended_B.copy(),
+            "_final_info": mask_B,
         }
 
-    def _put(self, infos: Infos, key: str, values_E: np.ndarray, mask_B: np.ndarray) -> None:
+    def _put(
+        self,
+        infos: Infos,
+        key: str,
+        values_E: np.ndarray,
+        rows_E: np.ndarray | list[int],
+        mask_B: np.ndarray,
+    ) -> None:
         """Gymnasium's form: an array over all rows, and under ``_key`` which rows have the key."""
         make = np.empty if values_E.dtype == object else np.zeros  # empty objects are None
-        array = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
-        array[mask_B] = values_E
-        infos[key], infos[f"_{key}"] = array, mask_B.copy()
+        infos[key] = make((self.num_envs, *values_E.shape[1:]), values_E.dtype)
+        infos[key][rows_E] = values_E
+        infos[f"_{key}"] = mask_B
+
+    def _put_refusals(self, infos: Infos, refusals: dict[int, str], shown_B: np.ndarray) -> None:
+        if rows := [row for row in refusals if shown_B[row]]:
+            texts = np.array([refusals[row] for row in rows], object)
+            self._put(infos, "forbidden", texts, rows, np.isin(self._rows_B, rows))
 
     def render(self) -> tuple[Any, ...] | None:
         """One text or picture for each row, as ``render_mode`` says."""
@@ -273,9 +280,9 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(texts if self.render_mode == "ansi" else map(self.task.draw, texts))
 
 
-def _reset_mask(mask: object, num_envs: int) -> np.ndarray:
+def _rows_to_reset(mask: object, num_envs: int) -> np.ndarray:
     if mask is None:
-        return np.ones(num_envs, bool)
+        return np.arange(num_envs)
     if (
         not isinstance(mask, np.ndarray)
         or mask.shape != (num_envs,)
@@ -285,4 +292,4 @@ def _reset_mask(mask: object, num_envs: int) -> np.ndarray:
         raise ValueError(
             f"reset_mask is {mask!r}; expected a bool array of shape ({num_envs},) with a True"
         )
-    return mask
+    return np.flatnonzero(mask)

@@ -27,7 +27,7 @@ from torch import Tensor
 from .sequences import Sequences
 from .tokenization import PATTERNS, Tokenization, is_plain, splitter, tokenization_of
 
-EOS, BOS, PAD = "<eos>", "<bos>", "<pad>"
+SPECIAL = EOS, BOS, PAD = "<eos>", "<bos>", "<pad>"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -64,19 +64,22 @@ class Vocabulary:
         self.tokenizer = tokenizer
         ids = tokenizer.get_vocab(with_added_tokens=True)
         ordered = sorted(ids, key=ids.__getitem__)
-        if ordered[-2:] != [BOS, PAD] or list(sorted(ids.values())) != list(range(len(ids))):
+        marks = [EOS, BOS, PAD] if EOS in ids else [BOS, PAD]
+        if ordered[-len(marks) :] != marks or sorted(ids.values()) != list(range(len(ids))):
             raise ValueError(
-                f"not a tokengym vocabulary: the last two ids should be {BOS} and {PAD} and ids "
-                f"should run from 0 without gaps, but the last two are {ordered[-2:]}; "
+                f"not a tokengym vocabulary: the last ids should be {', '.join(marks)} and ids "
+                f"should run from 0 without gaps, but the last are {ordered[-len(marks) :]}; "
                 "make it with Vocabulary.from_corpus or Vocabulary.from_tokens"
             )
         self.tokens: tuple[str, ...] = tuple(ordered[:-2])
         self.eos: int | None = ids.get(EOS)
+        self._first_mark = len(ordered) - len(marks)
         self.tokenization: Tokenization = tokenization_of(tokenizer)
         self._separator = " " if self.tokenization == "words" else ""
         self._split = splitter(self.tokenization)
         # What is written with the library's further stages, only the library reads.
-        self._ids = {token: id for id, token in enumerate(self.tokens) if id != self.eos}
+        self._ids = {token: id for id, token in enumerate(ordered[: self._first_mark])}
+        self._spellings = np.array([*ordered[: self._first_mark], *[None] * len(marks)], object)
         self._plain = is_plain(tokenizer)
         self._to_selfies: Callable[[str], str | None] | None = None
         self._to_smiles: Callable[[str], str] | None = None
@@ -101,9 +104,8 @@ class Vocabulary:
             raise ValueError("a vocabulary needs at least one token; the corpus holds none")
         if len(set(ordered)) < len(ordered):
             twice = next(token for token in ordered if ordered.count(token) > 1)
-            raise ValueError(
-                f"token {twice!r} stands twice in the vocabulary; list each token once"
-            )
+            why = "is added by itself" if twice in SPECIAL else "stands twice in the vocabulary"
+            raise ValueError(f"token {twice!r} {why}; list each token once, and none of {SPECIAL}")
         if (half := next((t for t in ordered if _SURROGATE.search(t)), None)) is not None:
             raise ValueError(
                 f"token {half!r} holds half of a surrogate pair, which UTF-8 cannot; decode the "
@@ -181,7 +183,7 @@ class Vocabulary:
             raise
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
-        if ids.size and ids.max() >= (self.bos if self.eos is None else self.eos):
+        if ids.size and ids.max() >= self._first_mark:
             self._raise_unknown(texts)  # a word that spells a special token
         eos = self.eos if end else None
         append = eos is not None
@@ -204,7 +206,7 @@ class Vocabulary:
             return 0, text
         for piece, (start, _) in self.tokenizer.pre_tokenizer.pre_tokenize_str(text):
             token = self.tokenizer.token_to_id(piece)
-            if token is None or token >= self.bos or token == self.eos:
+            if token is None or token >= self._first_mark:
                 return start, piece
         return None
 
@@ -214,20 +216,19 @@ class Vocabulary:
         Raises:
             ValueError: an id is outside ``0 .. V-1``.
         """
-        table = np.asarray(tokens_BT.cpu() if isinstance(tokens_BT, Tensor) else tokens_BT)
-        if table.size and not (table.min() >= 0 and table.max() <= self.pad):
+        table = tokens_BT.numpy(force=True) if isinstance(tokens_BT, Tensor) else tokens_BT
+        if not table.size:
+            return [""] * len(table)
+        if table.min() < 0 or table.max() > self.pad:
             wrong = int(table.max() if table.max() > self.pad else table.min())
             raise ValueError(
                 f"token {wrong} is outside the vocabulary of {self.num_inputs} ids "
                 f"(0..{self.pad}); was it encoded with another Vocabulary?"
             )
-        stops = (table == self.pad) | (table == self.bos)
-        if self.eos is not None:
-            stops |= table == self.eos
-        ends = np.pad(stops, ((0, 0), (0, 1)), constant_values=True).argmax(axis=1)
-        spell = self.tokens.__getitem__
-        rows = zip(table.tolist(), ends.tolist(), strict=True)
-        texts = [self._separator.join(map(spell, row[:end])) for row, end in rows]
+        ends = (table >= self._first_mark).argmax(axis=1)  # 0 where there is none, too
+        rows = zip(self._spellings[table].tolist(), ends.tolist(), strict=True)
+        join = self._separator.join
+        texts = [join(row[:end] if row[end] is None else row) for row, end in rows]
         return texts if self._to_smiles is None else list(map(self._to_smiles, texts))
 
     def to_json(self) -> str:

@@ -40,7 +40,7 @@ class LastToken(
     def __init__(self, env: TokenGym) -> None:
         RecordConstructorArgs.__init__(self)
         super().__init__(env)
-        self._vocabulary = _task_of(env).vocabulary
+        self._vocabulary = _task_shown_by(env).vocabulary
         self.observation_space = gym.spaces.Discrete(self._vocabulary.num_inputs)
 
     def observation(self, observation: np.ndarray) -> np.int64:
@@ -132,7 +132,7 @@ class IntermediateReward(
         super().__init__(env)
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma is {gamma}; expected the agent's discount, in [0, 1]")
-        task = _task_of(env)
+        task = _task_shown_by(env)
         self._score = make_reward(score)
         self._score.prepare(task.vocabulary, task.max_length, "cpu")
         self._vocabulary, self._gamma, self._potential = task.vocabulary, gamma, 0.0
@@ -170,6 +170,17 @@ def _task_of(env: TokenGym) -> Task:
         raise ValueError(
             f"{env} has no task; this wraps tokengym's environments, for example "
             "gym.make('tokengym/Molecules-v0')"
+        )
+    return task
+
+
+def _task_shown_by(env: TokenGym) -> Task:
+    """The task, with an error where the environment does not show the tokens so far."""
+    task = _task_of(env)
+    if env.observation_space != task.observation_space:
+        raise ValueError(
+            f"{env} shows {env.observation_space}, and this wrapper reads the tokens so far, "
+            f"{task.observation_space}; put it inside the wrappers that change them"
         )
     return task
 

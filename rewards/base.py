@@ -53,7 +53,8 @@ class Scores:
     def of(cls, name: str, values_B: Tensor, ok_B: Tensor | None = None) -> Scores:
         """The scores of a single component; not ok where ``ok_B`` says so or one is not finite."""
         values_B = values_B.detach().float()  # what float32 cannot hold is not finite either
-        ok_B = values_B.isfinite() if ok_B is None else ok_B & values_B.isfinite()
+        finite_B = values_B.isfinite()
+        ok_B = finite_B if ok_B is None else ok_B & finite_B
         values_B = values_B.masked_fill(~ok_B, torch.nan)
         return cls(values_B, ok_B, {name: values_B})
 

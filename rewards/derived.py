@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Value = TypeVar("Value")
 
 
 class Derived(Generic[Value]):
-    """Caches ``compute()`` until a parameter of ``module`` is written to, moved or replaced.
+    """Caches ``compute()`` until a tensor of ``modules`` has another value, type or device.
 
-    Torch counts the writes to a tensor (``_version``), an optimiser's and ``load_state_dict``'s
-    among them. Meant for use without gradients: the value is not part of any graph.
+    They are compared number by number: torch counts an optimiser's writes to a tensor, but not
+    those through ``.data``, and none to the tensors of ``inference_mode``. Meant for use without
+    gradients: the value is not part of any graph.
     """
 
-    def __init__(self, module: nn.Module, compute: Callable[[], Value]) -> None:
-        self._module = module
+    def __init__(self, modules: Sequence[nn.Module], compute: Callable[[], Value]) -> None:
+        self._modules = modules
         self._compute = compute
-        self._stamp: list[tuple[int, int]] | None = None
+        self._weights: list[Tensor] = []  # that the value was computed from
         self._value: Value | None = None
 
     def get(self) -> Value:
         """The value for the weights as they are now."""
-        stamp = [(p.data_ptr(), p._version) for p in self._module.parameters()]
-        if self._value is None or stamp != self._stamp:
-            self._value, self._stamp = self._compute(), stamp
+        weights = [
+            tensor.detach()
+            for module in self._modules
+            for tensor in (*module.parameters(), *module.buffers())
+        ]
+        if self._value is None or not all(map(_same, weights, self._weights)):
+            self._value, self._weights = self._compute(), [weight.clone() for weight in weights]
         return self._value
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return (a.dtype, a.device) == (b.dtype, b.device) and torch.equal(a, b)

@@ -390,3 +390,15 @@ def test_divergence_of_constrained_policies() -> None:
     (gradient_BTA,) = torch.autograd.grad(found, logits_BTA, retain_graph=True)
     (expected_BTA,) = torch.autograd.grad(expected, logits_BTA)
     torch.testing.assert_close(gradient_BTA, expected_BTA)
+
+
+def test_a_prefix_that_broke_the_rule_is_written_on_freely() -> None:
+    """As the environment does: from a forbidden token on, nothing is forbidden."""
+    vocabulary = Vocabulary.from_tokens(["(", ")"], "characters", eos=False)
+    task = make_task(vocabulary, BalancedBrackets() & ForbiddenTokens([")"]), 8)
+    agent = ORGAN("GRU", TokenEnv(task), policy_kwargs={"hidden": 4, "embedding": 4}, seed=0)
+    broken = np.full((40, 8), vocabulary.pad)
+    broken[:, 0] = 1
+    assert set(agent.predict(broken)[0]) == {0, 1}
+    with pytest.warns(UserWarning, match="left no action"):
+        assert agent.sample(4).lengths_B.tolist() == [8] * 4

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward, Scores
@@ -368,6 +370,64 @@ def test_names_alike_in_36_characters_can_be_printed(capsys: pytest.CaptureFixtu
     name = "a_name_that_is_so_long_that_it_is_cut"
     make(reward=FunctionObjective(likeness, name=name), verbose=1).learn(8)
     assert f"{name}/failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_repetition_penalty_makes_a_repetition_worth_less(sign: float) -> None:
+    agent = make(reward=FunctionObjective(likeness))
+    sequences = agent.policy.vocabulary.encode(["abca", "abca", "cccc"])
+    shaped_B = agent._shape_terminal(sequences, torch.full((3,), sign))
+    penalty_B = torch.tensor([1 / 3, 1 / 3, 2 / 3])  # 2 of 3 are different, one stands twice
+    expected_B = penalty_B if sign > 0 else penalty_B - 2
+    torch.testing.assert_close(shaped_B, expected_B)
+    assert shaped_B[0] < shaped_B[2]
+
+
+def test_one_token_has_an_advantage_without_spread() -> None:
+    vocabulary = Vocabulary.from_tokens(["a", "b"], "characters", eos=False)
+    reward = FunctionObjective(lambda texts: [1.0] * len(texts))
+    task = Task(name="One", vocabulary=vocabulary, max_length=1, reward=reward)
+    agent = ORGAN("GRU", TokenEnv(task), batch_size=1, baseline="none", seed=0)
+    assert agent._train_round().metrics["train/advantage_std"] == 0.0
+
+
+def test_a_discriminator_that_learnt_elsewhere_begins_anew() -> None:
+    env = TokenEnv(task_with(discriminator()))
+    options: dict[str, Any] = {
+        "batch_size": 4,
+        "completions": 1,
+        "discriminator_steps": 1,
+        "seed": 3,
+    }
+    first = SeqGAN("GRU", env, **options).learn(40)
+    with pytest.warns(UserWarning, match=r"learnt already, by \d+ updates, and begins anew"):
+        second = SeqGAN("GRU", env, **options)
+    second.learn(40)
+    assert torch.equal(weights(first), weights(second))
+
+
+def test_loading_into_a_discriminator_in_use_is_said(tmp_path: Path) -> None:
+    agent = make(SeqGAN, reward=discriminator())
+    agent.learn(40)
+    agent.save(tmp_path / "a")
+    SeqGAN.load(tmp_path / "a", agent.get_env())  # as it was saved: nothing is lost
+    agent.learn(40)
+    with pytest.warns(UserWarning, match=r"conv_discriminator had \d+ updates.*overwritten"):
+        SeqGAN.load(tmp_path / "a", agent.get_env())
+
+
+class Doubled(gym.RewardWrapper[Any, Any]):
+    def reward(self, reward: Any) -> float:
+        return 2 * float(reward)
+
+
+def test_wrappers_that_an_agent_does_not_see_are_named() -> None:
+    env = TokenEnv(task_with(FunctionObjective(likeness)))
+    with pytest.warns(UserWarning, match=r"do not see its wrappers \['Doubled'\]"):
+        ORGAN("GRU", Doubled(env))
+    normalized = VecNormalize(DummyVecEnv([lambda: Monitor(env)]))
+    with pytest.warns(UserWarning, match=r"do not see its wrappers \['VecNormalize'\]"):
+        ORGAN("GRU", normalized)
 
 
 def test_overlap_changes_no_bit() -> None:

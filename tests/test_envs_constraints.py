@@ -367,3 +367,24 @@ def test_a_prompt_that_contradicts_the_constraint(
     assert repr(prompt) in str(caught.value)
     assert str(constraint) in str(caught.value)
     assert repr(token) in str(caught.value)
+
+
+def test_brackets_that_were_broken_stay_within_bounds() -> None:
+    """An empty mask falls back to any token, so a forbidden one may have to be read."""
+    vocabulary = Vocabulary.from_tokens(["(", ")", "x"], "characters", eos=False)
+    bound = BalancedBrackets().bound(vocabulary, 7)
+    opened = torch.zeros((1, 7), dtype=torch.int64)
+    assert not bound.allowed(bound.after(opened)).any()
+    assert bound.mask(opened, torch.tensor([6])).shape == (1, 3)
+
+
+@pytest.mark.parametrize("eos", [True, False])
+def test_following_stops_where_the_rule_was_broken(eos: bool) -> None:
+    vocabulary = Vocabulary.from_tokens(["(", ")", "x"], "characters", eos=eos)
+    bound = BalancedBrackets().bound(vocabulary, 6)
+    rows = vocabulary.encode(["(x", ")(", "((x"], end=False).tokens_BT
+    state, free_B = bound.follow(rows)
+    assert free_B.tolist() == [False, True, False]
+    kept = bound.after(vocabulary.encode(["(x", "", "((x"], end=False).tokens_BT)
+    for found, expected in zip(state, kept, strict=True):
+        assert torch.equal(found, expected)

@@ -6,8 +6,10 @@ import gzip
 from pathlib import Path
 
 import pytest
-from tokengym.envs import DataError, make_task, read_lines
+from tokengym.envs import DataError, Vocabulary, make_task, read_lines
 from tokengym.envs.molecules import load_molecules
+from tokengym.train.evaluation import read_texts
+from tokengym.train.run_folder import write_csv
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -106,3 +108,54 @@ def test_the_built_in_set_holds_molecules_only() -> None:
     molecules, skipped = load_molecules("wehi")
     assert (len(molecules), skipped) == (10_000, 0)
     assert all(canonical_smiles(smiles) is not None for smiles in molecules[::10])
+
+
+HARD = ["a\u2028b", "a\x85b", "a\x0cb", "a\x1cb", "a\rb", "a\nb", " a", "a ", " ", "", 'a"b,c', "a"]
+
+
+def test_any_text_comes_back_from_a_table_of_samples(tmp_path: Path) -> None:
+    write_csv(tmp_path / "samples.csv", ["text", "qed"], [[text, 0.5] for text in HARD])
+    lines = read_lines(tmp_path / "samples.csv", keep_empty=True)
+    assert [line.text for line in lines] == HARD
+    assert read_texts(tmp_path / "samples.csv") == (HARD, "text")
+    stripped = [text.strip() for text in HARD if text.strip()]
+    assert texts(tmp_path / "samples.csv") == stripped
+
+
+def test_a_line_ends_where_lines_end_and_nowhere_else(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "a\u2028b\x85c\x0cd\x1ce\r\n f \rg\nh")
+    lines = read_lines(path)
+    assert [line.text for line in lines] == ["a\u2028b\x85c\x0cd\x1ce", " f ", "g", "h"]
+    assert [line.number for line in lines] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "domain"),
+    [
+        ("a.csv", b"id,SMILES \n1,CC\n", "molecules"),
+        ("b.csv", b"smiles are nice,1\nand frowns are not,2\n", "text"),  # no header
+        ("c.csv", b"text,smiles_valid\nhello,1\n", "text"),
+        ("d.csv.gz", gzip.compress(b"smiles\nCC\n", mtime=0), "molecules"),
+        ("e.SMI", b"CC ethane\n", "molecules"),
+        ("F.CSV", b"smiles\nCC\n", "molecules"),
+        ("g.smi.gz", gzip.compress(b"CC\n", mtime=0), "molecules"),
+        ("smiles.txt", b"smiles\n", "text"),
+    ],
+)
+def test_the_domain_of_samples_is_that_of_their_column(
+    tmp_path: Path, name: str, content: bytes, domain: str
+) -> None:
+    assert read_texts(write(tmp_path / name, content))[1] == domain
+
+
+def test_a_word_that_is_a_special_token_is_named_with_its_line(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "a.txt", "one two\nthree <pad> four\n"))
+    with pytest.raises(DataError, match=r"a\.txt, line 2: the word '<pad>'.*skip_invalid=True"):
+        make_task("tokengym/Text-v0", data=path, tokenization="words")
+    with pytest.warns(UserWarning, match="left out 1 lines with a special token"):
+        task = make_task("tokengym/Text-v0", data=path, tokenization="words", skip_invalid=True)
+    assert task.data is not None
+    assert task.data.texts == ["one two"]
+    assert make_task("tokengym/Text-v0", data=path).vocabulary.tokenization == "characters"
+    with pytest.raises(ValueError, match="'<eos>' is added by itself"):
+        Vocabulary.from_tokens(["<eos>"])

@@ -202,6 +202,8 @@ def test_prompts_one_for_all_or_one_each() -> None:
     assert "1" not in allowed[2]
     observations, _ = vector.reset(options={"prompt": "CO"})
     assert SMILES.decode(observations) == ["CO"] * 3
+    with pytest.raises(ValueError, match="0 seeds for 3 environments; give one each"):
+        vector.reset(seed=[])
     with pytest.raises(ValueError, match="2 prompts for 3 environments; give one each"):
         vector.reset(options={"prompt": ["C", "C"]})
     with pytest.raises(TypeError, match="the prompt is 3; expected a text"):

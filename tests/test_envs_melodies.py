@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokengym.envs import DataError, make_task, melodies
+from tokengym.envs import DataError, make_task, melodies, melody_files
 from tokengym.envs.abc_notation import key_signature, read_abc, write_abc
 from tokengym.envs.midi import write_midi
 from tokengym.rewards.melodies import parse_event, spell_event
@@ -170,7 +170,7 @@ def test_of_what_sounds_at_once_the_highest_is_read(tmp_path: Path) -> None:
 def test_our_reading_of_abc_is_music21s_where_there_are_no_accidentals() -> None:
     from music21 import converter
 
-    folder = melodies._music21_folder() / "corpus"
+    folder = melody_files._music21_folder() / "corpus"
     text = (folder / "essenFolksong" / "ballad10.abc").read_text(encoding="utf-8")
     compared = 0
     for abc in [f"X:{rest}" for rest in text.split("X:")[1:]]:
@@ -204,15 +204,15 @@ def test_the_cache_gives_what_the_files_give_and_is_fast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cold = melodies._cached_collection.__wrapped__("ryan")
+    cold = melody_files._cached_collection.__wrapped__("ryan")
     assert [path.suffix for path in (tmp_path / "tokengym").iterdir()] == [".txt"]
     start = time.process_time()
-    assert melodies._cached_collection.__wrapped__("ryan") == cold
+    assert melody_files._cached_collection.__wrapped__("ryan") == cold
     assert time.process_time() - start < 0.5
     blocked = tmp_path / "file"
     blocked.write_text("in the way of a folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    assert melodies._cached_collection.__wrapped__("ryan") == cold
+    assert melody_files._cached_collection.__wrapped__("ryan") == cold
 
 
 def test_the_environment_writes_a_melody() -> None:

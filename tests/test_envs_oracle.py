@@ -109,3 +109,26 @@ def test_files_that_are_no_oracle(tmp_path: Path) -> None:
     np.savez(tmp_path / "object.npz", embedding=np.array([{}], dtype=object))
     with pytest.raises(DataError, match="cannot load"):
         LSTMOracle.from_npz(tmp_path / "object.npz")
+
+
+def test_arrays_that_are_no_oracle(tmp_path: Path) -> None:
+    weights = random_weights(5, 3, 4)
+    cases: dict[str, tuple[object, str]] = {
+        "scalar": (np.float64(1.0), "U_i has 0 axes; expected 2"),
+        "nan": (np.full((4, 4), np.nan), "U_i is not finite"),
+        "huge": (np.full((4, 4), 1e39), "U_i is not finite everywhere in float32"),
+        "words": (np.full((4, 4), "x"), "cannot load"),
+    }
+    for name, (array, message) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **{**weights, "U_i": array})
+        with pytest.raises(DataError, match=message):
+            LSTMOracle.from_npz(tmp_path / f"{name}.npz")
+    np.save(tmp_path / "one.npy", weights["b_i"])
+    with pytest.raises(DataError, match="a single array"):
+        LSTMOracle.from_npz(tmp_path / "one.npy")
+    np.savez_compressed(tmp_path / "damaged.npz", **weights)
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[60:90] = bytes(30)  # within the compressed bytes of the first array
+    (tmp_path / "damaged.npz").write_bytes(content)
+    with pytest.raises(DataError, match="cannot load"):
+        LSTMOracle.from_npz(tmp_path / "damaged.npz")

@@ -221,3 +221,45 @@ def test_a_task_of_ones_own() -> None:
     assert env.step(0)[1] == 2.0
     assert gym.make_vec("mine/Haiku-v0", num_envs=2).num_envs == 2
     del gym.registry["mine/Haiku-v0"]
+
+
+class Closed(TokenSum):
+    """Raises until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def __call__(self, sequences: Sequences) -> Scores:
+        if not self.open:
+            raise RuntimeError("the lab is closed")
+        return super().__call__(sequences)
+
+
+def test_after_a_reward_that_raised_there_is_no_episode_to_step(vocabulary: Vocabulary) -> None:
+    task = Task(name="Closed", vocabulary=vocabulary, max_length=2, reward=Closed())
+    env = TokenEnv(task)
+    env.reset()
+    env.step(0)
+    with pytest.raises(RuntimeError, match="the lab is closed"):
+        env.step(1)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(1)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_after_a_reward_that_raised_all_rows_begin_anew(
+    mode: AutoresetMode, vocabulary: Vocabulary
+) -> None:
+    reward = Closed()
+    task = Task(name="Closed", vocabulary=vocabulary, max_length=2, reward=reward)
+    envs = TokenVectorEnv(task, 2, autoreset_mode=mode)
+    envs.reset(options={"prompt": ["a", None]})
+    with pytest.raises(RuntimeError, match="the lab is closed"):
+        envs.step(np.array([1, 0]))
+    with pytest.raises(gym.error.ResetNeeded):
+        envs.step(np.array([1, 0]))
+    reward.open = True
+    observations, _ = envs.reset(options={"reset_mask": np.array([False, True])})
+    assert (observations == vocabulary.pad).all()
+    envs.step(np.array([0, 0]))
+    assert envs.step(np.array([1, 1]))[2].all()

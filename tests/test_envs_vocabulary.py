@@ -80,11 +80,22 @@ def test_a_word_that_spells_a_special_token_is_unknown() -> None:
         vocabulary.encode(["one <eos>"])
 
 
+def test_texts_end_at_the_first_mark(vocabulary: Vocabulary) -> None:
+    tokens_BT = np.array([[0, 1, 0], [0, 2, 1], [1, 4, 0], [3, 0, 0], [2, 4, 4]])
+    assert vocabulary.decode(tokens_BT) == ["aba", "a", "b", "", ""]
+    assert vocabulary.decode(tokens_BT.astype(np.int32)) == ["aba", "a", "b", "", ""]
+    assert vocabulary.decode(torch.zeros((2, 0), dtype=torch.int64)) == ["", ""]
+
+
 def test_mistakes_are_named(vocabulary: Vocabulary) -> None:
     with pytest.raises(TypeError, match="list of texts"):
         vocabulary.encode("ab")
     with pytest.raises(ValueError, match="token 7 is outside the vocabulary of 5 ids"):
         vocabulary.decode(np.array([[0, 7]]))
+    with pytest.raises(ValueError, match="token -1 is outside the vocabulary of 5 ids"):
+        vocabulary.decode(np.array([[0, -1]]))
+    with pytest.raises(ValueError, match="the last ids should be <eos>, <bos>, <pad>"):
+        Vocabulary.from_tokens(["<eos>", "a"], eos=False)
     with pytest.raises(ValueError, match="did you mean 'smiles'"):
         Vocabulary.from_tokens(["a"], "smile")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'a' stands twice"):

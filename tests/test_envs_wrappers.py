@@ -183,3 +183,13 @@ def test_a_potential_that_fails_is_said_and_is_no_nan_in_the_reward() -> None:
 def test_gamma_is_a_discount() -> None:
     with pytest.raises(ValueError, match=r"gamma is 1\.5"):
         IntermediateReward(make_env(), potentials, 1.5)
+
+
+def test_an_order_in_which_the_tokens_are_not_seen_is_refused() -> None:
+    for name in ("last token", "intermediate reward"):
+        for first in (LastToken(make_env()), WithCondition(make_env(), draw, 3)):
+            with pytest.raises(ValueError, match=r"reads the tokens so far.*put it inside"):
+                WRAPPED[name](first)
+    last: Any = LastToken(IntermediateReward(make_env(), potentials, 0.9))
+    env = WithCondition(last, draw, 3)
+    assert env.reset()[0]["tokens"] == BOS

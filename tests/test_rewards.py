@@ -239,3 +239,10 @@ def test_rewards_of_texts_take_a_list_of_them() -> None:
 def test_a_reward_shows_its_expression() -> None:
     assert repr(0.5 * QED() + length) == "<Sum: 0.5 * qed + length>"
     assert repr(length) == "<FunctionObjective: length>"
+
+
+def test_discriminator_refuses_what_it_would_cut(vocabulary: Vocabulary) -> None:
+    reward = small_discriminator()
+    reward(vocabulary.encode(["ab"]))  # by hand: it was made for 3 tokens
+    with pytest.raises(ValueError, match="reads up to 3 tokens and a sequence has 4; call prepare"):
+        reward(vocabulary.encode(["aba"]))

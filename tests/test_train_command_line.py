@@ -264,3 +264,8 @@ def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> N
 )
 def test_mistakes_get_one_message(folder: Path, arguments: list[str], message: str) -> None:
     assert message in run(folder, *arguments, code=2)
+
+
+def test_any_file_of_samples_is_evaluated(tmp_path: Path) -> None:
+    (tmp_path / "M.SMI").write_text("CC\nCCO\n")
+    assert json.loads(run(tmp_path, "evaluate", "M.SMI", "--json"))["validity"] == 1.0

@@ -14,7 +14,8 @@ from rich.table import Table
 from ..agents import SequenceAgent
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
-from ..envs import Sequences, Task, read_lines
+from ..envs import Sequences, Task
+from ..envs.data import read_column
 from ..rewards import Scores
 from .metrics import Estimate, mean_of, nats_a_token, share_of, text_figures
 
@@ -92,14 +93,9 @@ HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 
 
 def read_texts(path: str | Path) -> tuple[list[str], str]:
-    """The texts of a file of samples, and their domain by its first line or its ending."""
-    lines = read_lines(path, keep_empty=True)
-    path = Path(path)
-    is_smi = ".smi" in path.suffixes
-    if path.suffix == ".csv":
-        with open(path, encoding="utf-8-sig") as file:
-            is_smi = "smiles" in file.readline().lower()
-    return [line.text for line in lines], "molecules" if is_smi else "text"
+    """The texts of a file of samples, and their domain: by the name of their column."""
+    lines, column = read_column(path, keep_empty=True)
+    return [line.text for line in lines], "molecules" if column == "smiles" else "text"
 
 
 def figures_as_json(figures: Figures) -> dict[str, float | None]:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -37,6 +39,11 @@ class Policy(nn.Module, ABC):
 
         Never with dropout. ``pad`` may be read too; what follows it means nothing.
         """
+
+    @contextmanager
+    def fixed_weights(self) -> Iterator[None]:
+        """Within, the weights stay as they are: what steps derive from them may be kept."""
+        yield
 
     def select(self, state: State, rows: Tensor) -> State:
         """The state of these rows of the batch."""

@@ -1,13 +1,15 @@
 """Recurrent policies: embedding, GRU or LSTM, linear output.
 
 The weights are those of ``nn.GRU`` and ``nn.LSTM``, which do the pass over whole sequences. The
-single step is written out: its first layer reads a table, ``embedding @ W_ih + b_ih`` for every
-token, computed again when the weights change.
+single step is written out: while the weights are fixed its first layer reads a table, ``embedding @
+W_ih + b_ih`` for every token.
 """
 
 # Shapes: B sequences, T steps, A actions, V = A + 2 inputs, H hidden units
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...envs import Vocabulary
-from ...rewards.derived import Derived
 from .base import Policy, State, refuse_condition
 
 
@@ -45,7 +46,7 @@ class _RecurrentPolicy(Policy):
         self.network = self._network(embedding, hidden, layers, batch_first=True, dropout=between)
         self.output = nn.Linear(hidden, vocabulary.num_actions)
         self.layers, self.hidden = layers, hidden
-        self._table = Derived(self, self._make_table)
+        self._table: Tensor | None = None  # of the input's share in the first layer's gates
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
         """Zeros, (B, H) a tensor."""
@@ -63,9 +64,10 @@ class _RecurrentPolicy(Policy):
 
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
         """One token; logits (B, A)."""
-        gates = F.embedding(
-            tokens_B, self._make_table() if torch.is_grad_enabled() else self._table.get()
-        )
+        if self._table is None or torch.is_grad_enabled():
+            gates = self._inputs(self.embedding(tokens_B))
+        else:
+            gates = F.embedding(tokens_B, self._table)
         new: list[Tensor] = []
         for layer in range(self.layers):
             if layer:
@@ -81,6 +83,17 @@ class _RecurrentPolicy(Policy):
             new += self._cell(gates, recurrent, mine)
         return self.output(new[-self._states]), tuple(new)
 
+    @contextmanager
+    def fixed_weights(self) -> Iterator[None]:
+        """Within, steps look the input's share in the first layer's gates up in a table."""
+        outer = self._table
+        with torch.no_grad():
+            self._table = self._inputs(self.embedding.weight)
+        try:
+            yield
+        finally:
+            self._table = outer
+
     def config(self) -> dict[str, Any]:
         """The constructor's keywords."""
         return dict(self._config)
@@ -93,9 +106,8 @@ class _RecurrentPolicy(Policy):
         weight: Tensor = getattr(self.network, f"{name}_l{layer}")
         return weight
 
-    def _make_table(self) -> Tensor:
-        weight, bias = self._weight("weight_ih", 0), self._weight("bias_ih", 0)
-        return F.linear(self.embedding.weight, weight, bias)
+    def _inputs(self, embedded: Tensor) -> Tensor:
+        return F.linear(embedded, self._weight("weight_ih", 0), self._weight("bias_ih", 0))
 
 
 class GRUPolicy(_RecurrentPolicy):

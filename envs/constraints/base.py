@@ -174,6 +174,23 @@ class Constraint(ABC):
             state = self.advance(state, tokens_B)
         return state
 
+    def follow(self, tokens_BT: Tensor) -> tuple[State, Tensor]:
+        """After tokens that may be forbidden: the state, and the rows where nothing is, bool (B,).
+
+        Those have ended, or hold a forbidden token, and were read no further, as in environments.
+        """
+        pad, eos = self.vocabulary.pad, self.vocabulary.eos
+        state = self.start(len(tokens_BT))
+        free_B = torch.zeros(len(tokens_BT), dtype=torch.bool, device=self.device)
+        for tokens_B in tokens_BT.to(self.device).unbind(dim=1):
+            mask_BA = self.actions(state, free_B, counted=False)
+            allowed_B1 = mask_BA.gather(1, tokens_B.clamp(max=mask_BA.shape[1] - 1)[:, None])
+            free_B = free_B | ((tokens_B != pad) & ~allowed_B1[:, 0])
+            if eos is not None:
+                free_B = free_B | (tokens_B == eos)
+            state = self.advance(state, tokens_B.masked_fill(free_B, pad))
+        return state, free_B
+
     @torch.no_grad()
     def along(self, tokens_BT: Tensor) -> Tensor:
         """The masks under which given tokens were written, bool (B, T, A), the first at [:, 0].

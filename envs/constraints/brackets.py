@@ -50,9 +50,10 @@ class BalancedBrackets(IncrementalConstraint):
         """Open or close."""
         stack_BD, depth_B, length_B = state
         opened_B1 = self._opened_A[tokens_B][:, None]
-        top_B1 = depth_B.clamp(max=stack_BD.shape[1] - 1)[:, None]
+        deepest = stack_BD.shape[1] - 1  # passed only by what is forbidden
+        top_B1 = depth_B[:, None]
         kept_B1 = torch.where(opened_B1 >= 0, opened_B1, stack_BD.gather(1, top_B1))
-        depth_B = (depth_B + self._change_A[tokens_B]).clamp(min=0)
+        depth_B = (depth_B + self._change_A[tokens_B]).clamp(0, deepest)
         length_B = length_B + (tokens_B != self.vocabulary.pad)
         return stack_BD.scatter(1, top_B1, kept_B1), depth_B, length_B
 

@@ -23,32 +23,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .base import IncrementalConstraint, State
-from .smiles_tokens import ATOM, BOND, CLOSE, DIGIT, DOT, END, MANY, OPEN, tokens_of
+from .base import State
+from .smiles_reading import (
+    AFTER_ATOM,
+    AFTER_BRANCH,
+    BOND_AFTER_ATOM,
+    IN_BRANCH,
+    NOTHING,
+    SMILESReader,
+    SMILESState,
+)
+from .smiles_tokens import BOND, CLOSE, DIGIT, DOT, END, MANY, OPEN
 
-# What stands before the next token: nothing (the start, or a dot), an atom with its ring digits,
-# the end of a branch, the start of one, a bond symbol after an atom, a bond symbol elsewhere.
-_NOTHING, _ATOM, _CLOSED, _OPENED, _BOND, _ONLY_ATOM = range(6)
 _NEVER = 1 << 20  # tokens
-
-
-class _State(NamedTuple):
-    """The state of B rows. An atom's number is the place of its token."""
-
-    before_B: Tensor  # what stands before the next token
-    atom_B: Tensor  # which atom the next one is bonded to
-    bond_B: Tensor  # the bond symbol that waits, 0 for none
-    depth_B: Tensor  # how many branches are open
-    length_B: Tensor  # how many tokens were written
-    left_BT: Tensor  # how many more bonds an atom can have; those of open rings are taken
-    aromatic_BT: Tensor
-    stack_BD: Tensor  # the atoms that the open branches start from
-    opener_BL: Tensor  # the atom at which a ring was opened, -1 where the label is free
-    symbol_BL: Tensor  # the bond symbol it was opened with
-    blocked_BL: Tensor  # whether it cannot be closed at the current atom
 
 
 class _Ahead(NamedTuple):
@@ -68,36 +57,17 @@ class _Closable(NamedTuple):
 
 
 @dataclass(eq=False)
-class SMILESSyntax(IncrementalConstraint):
+class SMILESSyntax(SMILESReader):
     """What is written is SMILES, and finished within T; see the top of this file."""
 
     def prepare(self) -> None:
         """Tables of the vocabulary's tokens."""
-        if self.vocabulary.tokenization != "smiles":
-            raise ValueError(
-                f"{self} reads the tokenization 'smiles' and the vocabulary's is "
-                f"{self.vocabulary.tokenization!r}; make it with Vocabulary.from_corpus(texts, "
-                "'smiles')"
-            )
-        A, found, device = self.vocabulary.num_actions, tokens_of(self.vocabulary), self.device
-        if not (found.kind_A == ATOM).any():
-            raise ValueError(f"{self} cannot be met: no token of {self.vocabulary} is an atom")
-        self._kind_A = torch.from_numpy(found.kind_A).to(device)
-        self._bonds_A = torch.from_numpy(found.bonds_A).to(device)
-        self._aromatic_A = torch.from_numpy(found.aromatic_A).to(device)
-        self._bond_A = torch.from_numpy(found.bond_A).to(device)
-        self._label_A = torch.from_numpy(found.label_A).to(device)
-        self._cost_O2 = torch.from_numpy(found.cost_O2).to(device)
-        self._labels = max(found.labels, 1)
-        atoms_A = self._kind_A[:A] == ATOM
-        # How many bonds an atom has left, by the symbol before it; the last row: without a bond.
-        cost_PA = F.pad(self._cost_O2[:, self._aromatic_A[:A].long()], (0, 0, 0, 1))
-        self._left_PA = (self._bonds_A[:A] - cost_PA).masked_fill(~atoms_A, -1)
+        super().prepare()
+        A, device = self.vocabulary.num_actions, self.device
         self._best_O = self._left_PA[:-1].amax(dim=1)  # of the atom with the most
         self._most = int(self._bonds_A[:A].amax())
         self._bonds_F = torch.arange(MANY + 1, device=device)
         self._columns_A = self._columns(self._kind_A[:A])
-        self._depth_D = torch.arange(self.max_length // 2 + 1, device=device)
         earlier_LL = torch.ones((self._labels, self._labels), dtype=torch.bool, device=device)
         self._earlier_LL = earlier_LL.tril(-1)
 
@@ -115,119 +85,9 @@ class SMILESSyntax(IncrementalConstraint):
         columns_A = torch.where(kind_A == DIGIT, self._label_A[:A], columns_A)
         return torch.where(kind_A == BOND, L + self._bond_A[:A], columns_A)
 
-    # --- what was written ---------------------------------------------------------------------
-
-    def start(self, batch: int) -> State:
-        """Nothing written."""
-        B, T, L = batch, self.max_length, self._labels
-        zeros_B = torch.zeros(B, dtype=torch.int64, device=self.device)
-        zeros_BL = zeros_B[:, None].repeat(1, L)
-        return _State(
-            before_B=zeros_B,
-            atom_B=zeros_B,
-            bond_B=zeros_B,
-            depth_B=zeros_B,
-            length_B=zeros_B,
-            left_BT=zeros_B[:, None].repeat(1, T),
-            aromatic_BT=zeros_B[:, None].repeat(1, T).bool(),
-            stack_BD=zeros_B[:, None].repeat(1, len(self._depth_D)),
-            opener_BL=zeros_BL - 1,
-            symbol_BL=zeros_BL,
-            blocked_BL=zeros_BL.bool(),
-        )
-
-    def advance(self, state: State, tokens_B: Tensor) -> State:
-        """Read one token in each row."""
-        old = _State(*state)
-        kind_B = self._kind_A[tokens_B]
-        atom_B, digit_B, bond_B = kind_B == ATOM, kind_B == DIGIT, kind_B == BOND
-        open_B, close_B = kind_B == OPEN, kind_B == CLOSE
-        at_B1 = old.atom_B[:, None]
-        new_B1 = old.length_B.clamp(max=self.max_length - 1)[:, None]
-        label_B1 = self._label_A[tokens_B][:, None]
-        opener_B1 = old.opener_BL.gather(1, label_B1)
-        closing_B = digit_B & (opener_B1[:, 0] >= 0)
-        symbol_B1 = old.symbol_BL.gather(1, label_B1)
-
-        left_BT = self._spend(old, tokens_B, kind_B, closing_B, opener_B1, symbol_B1)
-        row_B = torch.where(old.before_B == _NOTHING, len(self._cost_O2), old.bond_B)
-        tokens_A = tokens_B.clamp(max=self._left_PA.shape[1] - 1)
-        left_B1 = torch.where(
-            atom_B, self._left_PA[row_B, tokens_A], left_BT.gather(1, new_B1)[:, 0]
-        )
-        left_BT = left_BT.scatter(1, new_B1, left_B1[:, None])
-        aromatic_BT = old.aromatic_BT.scatter(1, new_B1, self._aromatic_A[tokens_B][:, None])
-
-        top_B1 = old.depth_B.clamp(max=len(self._depth_D) - 1)[:, None]
-        kept_B1 = torch.where(open_B[:, None], at_B1, old.stack_BD.gather(1, top_B1))
-        root_B = old.stack_BD.gather(1, (old.depth_B - 1).clamp(min=0)[:, None])[:, 0]
-        now_B = torch.where(closing_B, -1, old.atom_B)
-        now_B1 = torch.where(digit_B, now_B, opener_B1[:, 0])[:, None]
-        kept_symbol_B1 = torch.where(digit_B, old.bond_B, symbol_B1[:, 0])[:, None]
-        blocked_BL = old.blocked_BL | (closing_B[:, None] & (old.opener_BL == opener_B1))
-        opening_B = digit_B & ~closing_B
-        blocked_B1 = blocked_BL.gather(1, label_B1) | opening_B[:, None]
-        blocked_BL = blocked_BL.scatter(1, label_B1, blocked_B1)
-        return _State(
-            before_B=self._before(old.before_B, kind_B),
-            atom_B=torch.where(atom_B, new_B1[:, 0], torch.where(close_B, root_B, old.atom_B)),
-            bond_B=torch.where(
-                bond_B, self._bond_A[tokens_B], old.bond_B.masked_fill(atom_B | digit_B, 0)
-            ),
-            depth_B=(old.depth_B + open_B.long() - close_B.long()).clamp(min=0),
-            length_B=old.length_B + (tokens_B != self.vocabulary.pad),
-            left_BT=left_BT,
-            aromatic_BT=aromatic_BT,
-            stack_BD=old.stack_BD.scatter(1, top_B1, kept_B1),
-            opener_BL=old.opener_BL.scatter(1, label_B1, now_B1),
-            symbol_BL=old.symbol_BL.scatter(1, label_B1, kept_symbol_B1),
-            blocked_BL=torch.where(atom_B[:, None], old.opener_BL == at_B1, blocked_BL),
-        )
-
-    def _spend(
-        self,
-        old: _State,
-        tokens_B: Tensor,
-        kind_B: Tensor,
-        closing_B: Tensor,
-        opener_B1: Tensor,
-        symbol_B1: Tensor,
-    ) -> Tensor:
-        """Take the bonds of the current atom, and of the one at which a ring was opened.
-
-        A branch and a bond symbol take theirs when they are written, before there is an atom.
-        """
-        at_B1 = old.atom_B[:, None]
-        aromatic_B = old.aromatic_BT.gather(1, at_B1)[:, 0].long()
-        waiting_B = old.bond_B > 0
-        plain_B = (old.before_B == _ATOM) | (old.before_B == _CLOSED)
-        symbol_B = torch.where(closing_B, symbol_B1[:, 0], 0)
-        spent_B = ((kind_B == ATOM) & plain_B).long() + (kind_B == OPEN)
-        spent_B = spent_B + torch.where(
-            (kind_B == DIGIT) & ~waiting_B, self._cost_O2[symbol_B, aromatic_B], 0
-        )
-        reserved_B = (old.before_B == _OPENED).long()
-        written_B = self._cost_O2[self._bond_A[tokens_B], aromatic_B] - reserved_B
-        spent_B = spent_B + torch.where(kind_B == BOND, written_B, 0)
-        left_BT = old.left_BT.scatter_add(1, at_B1, -spent_B[:, None])
-        opener_B1 = opener_B1.clamp(min=0)
-        other_B = old.aromatic_BT.gather(1, opener_B1)[:, 0].long()
-        late_B = closing_B & waiting_B & (symbol_B1[:, 0] == 0)  # the symbol stands at the end only
-        more_B = torch.where(late_B, self._cost_O2[old.bond_B, other_B] - 1, 0)
-        return left_BT.scatter_add(1, opener_B1, -more_B[:, None])
-
-    def _before(self, before_B: Tensor, kind_B: Tensor) -> Tensor:
-        after_bond_B = torch.where(before_B == _ATOM, _BOND, _ONLY_ATOM)
-        for kind, after in ((ATOM, _ATOM), (DIGIT, _ATOM), (OPEN, _OPENED), (CLOSE, _CLOSED)):
-            before_B = before_B.masked_fill(kind_B == kind, after)
-        before_B = torch.where(kind_B == BOND, after_bond_B, before_B)
-        return before_B.masked_fill(kind_B == DOT, _NOTHING)
-
-    # --- what may come next -------------------------------------------------------------------
-
     def allowed(self, state: State) -> Tensor:
         """Which tokens may come next, bool (B, A)."""
-        now = _State(*state)
+        now = SMILESState(*state)
         room_B1 = (self.max_length - 1 - now.length_B)[:, None]  # after the next token
         at_B1, depth_B1 = now.atom_B[:, None], now.depth_B[:, None]
         left_B1 = now.left_BT.gather(1, at_B1)
@@ -245,8 +105,8 @@ class SMILESSyntax(IncrementalConstraint):
 
         other_BL = first_BL & (now.opener_BL != at_B1)
         need_BF = self._need(ahead, _closable(other_BL, order_BL), self._bonds_F)
-        written_B1 = ((now.before_B == _ATOM) | (now.before_B == _CLOSED))[:, None]
-        row_B = torch.where(now.before_B == _NOTHING, len(self._cost_O2), now.bond_B)
+        written_B1 = ((now.before_B == AFTER_ATOM) | (now.before_B == AFTER_BRANCH))[:, None]
+        row_B = torch.where(now.before_B == NOTHING, len(self._cost_O2), now.bond_B)
         left_BA = self._left_PA[row_B]
         fits_BF = need_BF <= room_B1
         atoms_BA = fits_BF.gather(1, left_BA.clamp(min=0)) & (left_BA >= 0)
@@ -278,7 +138,7 @@ class SMILESSyntax(IncrementalConstraint):
 
     def _digits(
         self,
-        now: _State,
+        now: SMILESState,
         ahead: _Ahead,
         first_BL: Tensor,
         order_BL: Tensor,
@@ -287,8 +147,8 @@ class SMILESSyntax(IncrementalConstraint):
     ) -> Tensor:
         """Which ring labels may be written: one that is open closes its ring, another opens one."""
         at_B1, symbol_B1 = now.atom_B[:, None], now.bond_B[:, None]
-        after_atom_B1 = (now.before_B == _ATOM)[:, None]
-        after_bond_B1 = (now.before_B == _BOND)[:, None]
+        after_atom_B1 = (now.before_B == AFTER_ATOM)[:, None]
+        after_bond_B1 = (now.before_B == BOND_AFTER_ATOM)[:, None]
         found = _closable(first_BL & ~now.blocked_BL, order_BL)
         opened_here_B1 = (now.opener_BL == at_B1).sum(dim=1, keepdim=True)
 
@@ -334,7 +194,7 @@ class SMILESSyntax(IncrementalConstraint):
 
     def _bonds(
         self,
-        now: _State,
+        now: SMILESState,
         need_BF: Tensor,
         ahead: _Ahead,
         left_B1: Tensor,
@@ -343,7 +203,7 @@ class SMILESSyntax(IncrementalConstraint):
     ) -> Tensor:
         """Which bond symbols may be written: the best atom after it can finish."""
         aromatic_B = now.aromatic_BT.gather(1, now.atom_B[:, None])[:, 0].long()
-        opened_B1 = (now.before_B == _OPENED)[:, None]
+        opened_B1 = (now.before_B == IN_BRANCH)[:, None]
         cost_BO = self._cost_O2.T[aromatic_B] - opened_B1.long()  # a branch has taken one already
         need_BO = need_BF[:, self._best_O.clamp(min=0)] + 1
         # That atom must go on by itself: the symbol may take the last bond of a branch's atom.
@@ -351,7 +211,9 @@ class SMILESSyntax(IncrementalConstraint):
         possible_BO = (self._best_O >= 0) & ~stuck_BO & (need_BO <= room_B1)
         return (written_B1 | opened_B1) & (cost_BO <= left_B1) & possible_BO
 
-    def _can_close(self, now: _State, ahead: _Ahead, roots_BD: Tensor, room_B1: Tensor) -> Tensor:
+    def _can_close(
+        self, now: SMILESState, ahead: _Ahead, roots_BD: Tensor, room_B1: Tensor
+    ) -> Tensor:
         """Whether the branch may end: there is one, and its atom or one below can finish."""
         top_B1 = (ahead.depth - 1).clamp(min=0)
         root_B1 = now.stack_BD.gather(1, top_B1)

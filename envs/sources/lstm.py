@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ class LSTMOracle(StepSource):
     def __init__(self, weights: dict[str, np.ndarray], length: int = 20) -> None:
         if missing := set(_NAMES) - set(weights):
             raise ValueError(f"the oracle lacks the arrays {sorted(missing)}; expected {_NAMES}")
+        for name in ("embedding", "U_i"):
+            if weights[name].ndim != 2:
+                raise ValueError(f"the oracle's {name} has {weights[name].ndim} axes; expected 2")
         V, E = weights["embedding"].shape
         H = weights["U_i"].shape[0]
         shapes = {"embedding": (V, E), "W_out": (H, V), "b_out": (V,)}
@@ -49,6 +53,8 @@ class LSTMOracle(StepSource):
                     f"embedding {(V, E)} and U_i of {H} columns"
                 )
         tensors = {name: torch.as_tensor(weights[name], dtype=torch.float32) for name in _NAMES}
+        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"the oracle's {wrong[0]} is not finite everywhere in float32")
         self.length = length
         self.vocabulary = numbered(V)
         self._W = torch.cat([tensors[f"W_{gate}"] for gate in _GATES], dim=1)
@@ -85,9 +91,12 @@ class LSTMOracle(StepSource):
             DataError: the file is missing, is no ``.npz``, or its arrays do not fit together.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            file = np.load(path, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            with file:
                 return cls({name: file[name] for name in file.files}, length)
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"cannot load an oracle from {path}: {error}") from error
 
     def initial_state(self, batch: int) -> State:

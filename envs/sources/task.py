@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...rewards import RewardSpec, make_reward
 from ..task import Task
 from .base import SourceLogProb, StepSource
@@ -33,6 +35,6 @@ def source_task(
         vocabulary=source.vocabulary,
         max_length=source.length,
         reward=SourceLogProb(source) if reward is None else make_reward(reward),
-        load_data=lambda: source.sample(data_size, seed),
+        load_data=partial(source.sample, data_size, seed),
         source=source,
     )

@@ -108,7 +108,7 @@ class ConvNetwork(TokenNetwork):
         nn.init.constant_(self.highway.bias[K:], -2.0)  # begins by handing features on
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(K, 1)
-        self._tables = Derived(self, self._make_tables)
+        self._tables = Derived([self.embedding, self.convolutions], self._make_tables)
 
     def judge(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         """Outputs (B,) by convolution; padding is what is embedded as zero."""

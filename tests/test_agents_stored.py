@@ -1,0 +1,154 @@
+"""Checkpoints: what they keep, whose classes they load, and files tampered with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tokengym.agents import ORGAN, CheckpointError, GRUPolicy, load_agent
+from tokengym.agents.checkpoint import load_checkpoint, save_checkpoint
+from tokengym.envs import Task, TokenEnv
+
+SMALL = {"hidden": 6, "embedding": 4}
+
+
+class OwnPolicy(GRUPolicy):
+    """Bears the name that it inherits."""
+
+
+class OwnAgent(ORGAN):
+    """Hands its keywords on."""
+
+    def __init__(self, policy: Any, env: Any, bonus: float = 1.0, **options: Any) -> None:
+        self.bonus = bonus
+        super().__init__(policy, env, **options)
+
+
+def make(task: Task, kind: type[ORGAN] = ORGAN, **options: Any) -> ORGAN:
+    defaults: dict[str, Any] = {"policy_kwargs": SMALL, "batch_size": 4, "seed": 1}
+    return kind(options.pop("policy", "GRU"), TokenEnv(task), **(defaults | options))
+
+
+@pytest.fixture
+def path(small_task: Task, tmp_path: Path) -> Path:
+    """A good checkpoint."""
+    made = tmp_path / "good.safetensors"
+    make(small_task).learn(10).save(made)
+    return made
+
+
+def test_the_window_of_episodes_is_kept_through_a_load(path: Path, tmp_path: Path) -> None:
+    _, state = load_checkpoint(path)
+    assert state["episodes"]
+    load_agent(path).save(tmp_path / "again")
+    assert load_checkpoint(tmp_path / "again.safetensors")[1]["episodes"] == state["episodes"]
+
+
+def rewrite(path: Path, change: Callable[[Any], Any], *, honest: bool) -> None:
+    """Change the state; with a checksum that is right, or with the old one."""
+    tensors, state = load_checkpoint(path)
+    if honest:
+        save_checkpoint(path, tensors, change(state))
+        return
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    header = json.loads(metadata["tokengym"])
+    header["state"] = change(header["state"])
+    save_file(tensors, path, metadata | {"tokengym": json.dumps(header)})
+
+
+def test_the_checksum_covers_what_is_no_tensor(path: Path) -> None:
+    rewrite(path, lambda state: state | {"num_timesteps": 5}, honest=False)
+    with pytest.raises(CheckpointError, match="was changed since"):
+        load_agent(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_length": -1}, "max_length is -1; expected at least 1"),
+        ({"max_length": 10**12}, "max_length is 10{12}"),
+        ({"num_timesteps": float("inf")}, "OverflowError"),
+        ({"num_timesteps": "many"}, "ValueError"),
+        ({"options": {"learning_rate": "x"}}, "does not fit"),
+        ({"options": {"batch_size": None}}, "does not fit"),
+        ({"options": 3}, "does not fit"),
+        ({"pretraining": {"step": []}}, "does not fit"),
+        ({"episodes": [1]}, "does not fit"),
+        ({"policy": {"name": "os:system", "config": {}}}, "of the class 'os:system'"),
+        ({"vocabulary": "{}"}, "does not fit"),
+        ({"seed": "x"}, "does not fit"),
+    ],
+)
+def test_a_hostile_state_is_one_error_with_the_file(
+    change: dict[str, Any], message: str, path: Path
+) -> None:
+    rewrite(path, lambda state: state | change, honest=True)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        ORGAN.load(path)
+    assert "good.safetensors" in str(caught.value)
+
+
+def test_a_state_cannot_say_where_curves_are_written(path: Path, tmp_path: Path) -> None:
+    logged = {"tensorboard_log": str(tmp_path / "elsewhere"), "_init_setup_model": True}
+    rewrite(path, lambda s: s | {"options": s["options"] | logged}, honest=True)
+    assert load_agent(path).tensorboard_log is None
+
+
+def test_json_that_is_too_deep(path: Path) -> None:
+    tensors, _ = load_checkpoint(path)
+    save_file(tensors, path, {"tokengym": "[" * 100_000})
+    with pytest.raises(CheckpointError, match="no tokengym checkpoint"):
+        load_agent(path)
+    rewritten: dict[str, Any] = {"agent": ["ORGAN"]}
+    save_checkpoint(path, tensors, rewritten)
+    with pytest.raises(CheckpointError, match="none of ORGAN, SeqGAN"):
+        load_agent(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(small_task: Task, tmp_path: Path) -> None:
+    agent = make(small_task)
+    with torch.no_grad():
+        agent.policy.output.bias[0] = torch.nan  # type: ignore[union-attr, operator]
+    agent.save(tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"policy\.output\.bias holds numbers that are not"):
+        ORGAN.load(tmp_path / "a")
+
+
+def test_a_policy_of_ones_own(small_task: Task, tmp_path: Path) -> None:
+    policy = OwnPolicy(small_task.vocabulary, **SMALL)
+    agent = make(small_task, policy=policy, policy_kwargs=None)
+    agent.save(tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"stored:OwnPolicy', which is none of GRU.*policy="):
+        ORGAN.load(tmp_path / "a")
+    for given in (OwnPolicy, OwnPolicy(small_task.vocabulary, **SMALL)):
+        loaded = load_agent(tmp_path / "a", policy=given)
+        assert type(loaded.policy) is OwnPolicy
+        assert loaded.sample(9, seed=0).texts == agent.sample(9, seed=0).texts
+
+
+def test_an_agent_of_ones_own(small_task: Task, tmp_path: Path) -> None:
+    make(small_task, OwnAgent, bonus=3.0, batch_size=5).save(tmp_path / "a")
+    loaded = load_agent(tmp_path / "a", TokenEnv(small_task))
+    assert isinstance(loaded, OwnAgent)
+    assert (loaded.bonus, loaded.batch_size) == (3.0, 5)
+    with pytest.raises(CheckpointError, match="holds a OwnAgent, not a ORGAN"):
+        ORGAN.load(tmp_path / "a")
+
+
+def test_what_could_not_be_saved_has_to_be_given_again(small_task: Task, tmp_path: Path) -> None:
+    def halves(remaining: float) -> float:
+        return 0.5 * remaining
+
+    agent = make(small_task, learning_rate=halves)
+    with pytest.warns(UserWarning, match=r"cannot be saved; give it again to load\(path, learning"):
+        agent.save(tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors could not hold learning_rate; give"):
+        ORGAN.load(tmp_path / "a")
+    assert ORGAN.load(tmp_path / "a", learning_rate=halves).learning_rate is halves
