@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
+from .checking import Finding, check_objective
 from .combining import Chebyshev, GeometricMean, Mean, Pareto, WeightedProduct
 from .discriminators import ConvDiscriminator, RecurrentDiscriminator, TransformerDiscriminator
 from .diversity_memory import DiversityMemory
@@ -60,6 +61,7 @@ __all__ = [
     "Curriculum",
     "DiversityMemory",
     "DoubleSigmoid",
+    "Finding",
     "FunctionObjective",
     "Gaussian",
     "GeometricMean",
@@ -103,6 +105,7 @@ __all__ = [
     "Valid",
     "ValueMap",
     "WeightedProduct",
+    "check_objective",
     "make_reward",
     "objective",
     "register_reward",

@@ -57,7 +57,7 @@ def run(folder: Path, *arguments: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    return done.stdout if code == 0 else done.stderr
+    return done.stderr if code == 2 else done.stdout
 
 
 def test_train_sample_evaluate_report(folder: Path) -> None:
@@ -218,6 +218,21 @@ def test_a_run_that_cannot_be_scored_stops_and_says_why(folder: Path) -> None:
     )
     run(folder, "train", "d/config.yaml", "--resume", "--total_timesteps", "10000")  # mended
     assert "stopped" not in json.loads((folder / "d/summary.json").read_text())
+
+
+def test_check_says_what_a_run_would_meet(folder: Path) -> None:
+    (folder / "scorers.py").write_text(
+        "import tokengym\n\n@tokengym.objective(range=(0, 1))\ndef sound(texts):\n"
+        "    return [1 / (1 + len(text)) for text in texts]\n\n"
+        "@tokengym.objective\ndef fragile(texts):\n    return [1 / len(text) for text in texts]\n"
+    )
+    printed = run(folder, "check", "scorers:sound")
+    assert "order does not matter" in printed
+    assert "problem" not in printed
+    printed = " ".join(run(folder, "check", "0.5 * scorers:fragile + qed", code=1).split())
+    assert "problem" in printed
+    assert "ZeroDivisionError" in printed
+    assert "has no objective to check" in run(folder, "check", "conv_discriminator", code=2)
 
 
 def test_lists_and_help(folder: Path) -> None:

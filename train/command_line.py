@@ -1,4 +1,4 @@
-"""The command line: ``tokengym train | sample | evaluate | report | weigh | tasks ...``.
+"""The command line: ``tokengym train | sample | evaluate | report | weigh | check | tasks ...``.
 
 Options come from type hints, through jsonargparse: a YAML file, and anything overridden after it.
 A mistake of the user's ends in one message and exit code 2, not in a traceback.
@@ -20,7 +20,7 @@ from rich.console import Console
 from .. import __version__
 from ..agents import SequenceAgent
 from ..rewards import ObjectiveError
-from .commands import evaluate, report, sample, weigh_run
+from .commands import check, evaluate, report, sample, weigh_run
 from .config import PretrainConfig, TrainConfig, absolute_data
 from .lists import list_rewards, list_tasks
 from .mistakes import AGENT_SKIPS, Parser, fail, show_warning
@@ -127,6 +127,12 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("run", type=Path, help="the folder of a run")
     p.add_argument("reward", type=str, help="an expression over the components that it recorded")
     p.add_argument("--output", type=Path, help="a CSV file of all; the best are printed by default")
+    p = add("check", check, "say what a run would meet in a reward")
+    p.add_argument("reward", type=str, help="a name, 'module:attribute' or an expression")
+    p.add_argument("--task", type=str, default=TrainConfig.task, help="whose data are the examples")
+    p.add_argument("--data", type=str, help="a file of examples, or a built-in name")
+    p.add_argument("-n", "--number", type=int, default=64, help="how many examples")
+    p.add_argument("--seed", type=int, default=0, help="which examples")
     add("tasks", list_tasks, "list the registered tasks")
     add("rewards", list_rewards, "list the named rewards")
     return parser, commands

@@ -1,10 +1,12 @@
-"""What is done with a run that is there: sample, evaluate, report, weigh."""
+"""What is done with a run that is there, and with a reward by itself."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
+import torch
 from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +14,7 @@ from rich.table import Table
 from ..agents import SequenceAgent, load_agent
 from ..agents.checks import check_least
 from ..envs import Task, TokenEnv, make_task
+from ..rewards import Objective, check_objective, make_reward
 from .config import task_options
 from .evaluation import (
     figures_as_json,
@@ -138,3 +141,33 @@ def weigh_run(options: Namespace, console: Console) -> None:
     for round, text, then, now in sorted(different.values(), key=lambda row: -row[3])[:10]:
         table.add_row(str(round), text, f"{then:.4g}", f"{now:.4g}")
     console.print(table)
+
+
+def check(options: Namespace, console: Console) -> bool:
+    """Say what a run would meet in a reward: range, failures, cost, whether it can be relied on.
+
+    Every objective of the expression is asked about examples of the task's data (or of --data), as
+    a batch, again, backwards and one by one, then about texts that nobody expects. Ends with exit
+    code 1 where there is a problem.
+    """
+    reward = make_reward(options.reward)
+    objectives = [part for part in reward.components() if isinstance(part, Objective)]
+    if not objectives:
+        raise ValueError(
+            f"the reward {reward.name!r} has no objective to check; discriminators have none"
+        )
+    task = make_task(options.task, **({} if options.data is None else {"data": options.data}))
+    if task.data is None:
+        raise ValueError(f"the task {options.task!r} has no data to check with; give --data")
+    generator = np.random.default_rng(options.seed)
+    rows = generator.permutation(len(task.data))[: options.number]
+    examples = task.data[torch.from_numpy(rows)].texts
+    reward.adopt_canonical(task.canonical)
+    good = True
+    for objective in objectives:
+        table = Table("what", "", "finding", title=objective.name)
+        for finding in check_objective(objective, examples):
+            table.add_row(finding.what, finding.level, finding.detail)
+            good &= finding.level != "problem"
+        console.print(table)
+    return good
