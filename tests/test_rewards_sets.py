@@ -185,6 +185,17 @@ def test_internal_diversity_equals_leaving_each_one_out() -> None:
     assert -1 <= min(found) <= max(found) <= 2
 
 
+def test_a_canonical_form_that_rdkit_cannot_read_shares_nothing() -> None:
+    pytest.importorskip("rdkit")
+    from tokengym.rewards.molecules import canonical_smiles
+
+    odd = "[O-]P[S@]-[C@@H][S@][Si]Cs%10Ps3[B-]s%10*3"
+    assert canonical_smiles(odd) is not None
+    values = make_reward("internal_diversity")(encoded(["CC", odd, "CCO"])).values_B
+    assert values.isfinite().all()
+    assert values[1] == values.max()
+
+
 def test_internal_diversity_by_hand_and_what_is_no_molecule() -> None:
     pytest.importorskip("rdkit")
     from tokengym.rewards.sets.diversity import InternalDiversity

@@ -45,10 +45,15 @@ def tanimoto(a: Fingerprint, b: Fingerprint) -> float:
 
 
 def morgan_bits(smiles: Sequence[str]) -> np.ndarray:
-    """Morgan fingerprints of radius 2, float32 (N, 1024) of 0 and 1, of N valid SMILES."""
+    """Morgan fingerprints of radius 2, float32 (N, 1024) of 0 and 1, of N SMILES.
+
+    No bit of what cannot be read, and of one in ten thousand random molecules RDKit refuses the
+    canonical form that it wrote itself.
+    """
     table = np.zeros((len(smiles), 1024), np.float32)
     for row, text in zip(table, smiles, strict=True):
-        DataStructs.ConvertToNumpyArray(_MORGAN.GetFingerprint(molecule(text)), row)
+        if (found := molecule(text)) is not None:
+            DataStructs.ConvertToNumpyArray(_MORGAN.GetFingerprint(found), row)
     return table
 
 

@@ -42,7 +42,7 @@ class NearLeader:
     def bucket(self, text: str) -> str | None:
         """The most similar leader, of several the first; the molecule itself if none is near."""
         form = canonical_smiles(text)
-        if form is None:
+        if form is None or molecule(form) is None:  # RDKit cannot read all that it wrote itself
             return None
         alike = DataStructs.BulkTanimotoSimilarity(self._fingerprint(form), self._fingerprints)
         most = max(alike, default=0.0)
