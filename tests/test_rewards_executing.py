@@ -246,6 +246,7 @@ ENDS = """
 import multiprocessing, os, sys, time, signal
 from tests.test_rewards_executing import Lengths, strict, awkward
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     reward = Lengths(executor=2)
     reward.score_texts(list("abcdefgh"))
     print(*(p.pid for p in multiprocessing.active_children()), flush=True)
