@@ -87,9 +87,9 @@ def test_a_program_says_its_name_and_range_and_scores(program: Any) -> None:
 
 
 def test_several_copies_share_a_batch_in_order(program: Any) -> None:
+    before = children()
     reward = program("answers", copies=3)
     texts = ["x" * (i % 17) + str(i) for i in range(200)]
-    before = children()
     assert reward.score_texts(texts) == [float(len(text)) for text in texts]
     assert len(children() - before) == 3
 
