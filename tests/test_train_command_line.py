@@ -68,8 +68,10 @@ def test_train_sample_evaluate_report(folder: Path) -> None:
     assert list(summary) == ["data", "pretrained", "trained"]
     names = ["validity", "uniqueness", "novelty", "internal_diversity", "qed"]
     figures = [*names, "reward", "reward/conv_discriminator", "reward/qed", "reward/valid"]
-    for row in summary.values():
-        assert set(row) == {name + se for name in figures for se in ("", "_se")}
+    for label, row in summary.items():
+        likelihoods = [] if label == "data" else ["nll_data", "own_entropy"]
+        expected = [name + end for name in figures + likelihoods for end in ("", "_se", "_n")]
+        assert set(row) == set(expected)
     assert summary["data"]["validity"] == 1.0
     report = (folder / "runs/a/report.html").read_text()
     assert report.count("<figure>") == 24

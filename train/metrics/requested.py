@@ -1,0 +1,156 @@
+"""Figures that are made when they are asked for by name: they cost more, or need an extra.
+
+docs/evaluation.md defines each figure and says what it costs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...agents.policies import Policy
+from ...envs import Sequences
+from ...envs.tokenization import Tokenization, splitter
+from .bleu import bleu_figures, self_bleu_figures
+from .estimate import Estimate
+from .hidden import hidden_mmd
+from .melodies import melody_figures
+from .ngrams import Tokens, ngram_figures
+
+if TYPE_CHECKING:
+    from .molecule_reference import MoleculeReference  # RDKit is an extra
+
+Figures = dict[str, Estimate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What the figures are made of."""
+
+    texts: Sequence[str]
+    """What was generated."""
+    reference: Sequence[str]
+    """What it is compared with."""
+    domain: str
+    """What a text is: ``"molecules"``, ``"melodies"`` or ``"text"``."""
+    tokenization: Tokenization
+    """What a token of an n-gram is."""
+    policy: Policy | None = None
+    """Whose hidden states are compared."""
+    sequences: tuple[Sequences, Sequences] | None = None
+    """What was generated and what it is compared with, for the policy to read."""
+    statistics: Path | None = None
+    """The file that keeps the statistics of reference molecules."""
+    progress_bar: bool = False
+    """Show one over long work."""
+
+    @cached_property
+    def tokens(self) -> tuple[Tokens, Tokens]:
+        """Those of the texts and of the reference."""
+        split = splitter(self.tokenization)
+        return [split(text) for text in self.texts], [split(text) for text in self.reference]
+
+    @cached_property
+    def molecules(self) -> tuple[list[str], MoleculeReference]:
+        """The valid ones, and the reference's."""
+        from .molecule_reference import MoleculeReference
+        from .molecules import valid_molecules
+
+        reference = MoleculeReference(
+            self.reference, self.statistics, progress_bar=self.progress_bar
+        )
+        return valid_molecules(self.texts), reference
+
+
+def _moses(material: Material) -> Figures:
+    from .moses import moses_figures
+
+    return moses_figures(*material.molecules, shown=material.progress_bar)
+
+
+def _fcd(material: Material) -> Figures:
+    from .fcd import fcd
+
+    smiles, reference = material.molecules
+    return {"fcd": fcd(smiles, reference.chemnet, shown=material.progress_bar)}
+
+
+def _bleu(material: Material) -> Figures:
+    texts, reference = material.tokens
+    return bleu_figures(texts, reference) | self_bleu_figures(texts)
+
+
+def _mmd(material: Material) -> Figures:
+    assert material.policy is not None
+    assert material.sequences is not None
+    return {"mmd": hidden_mmd(material.policy, *material.sequences)}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Figures that have a name together."""
+
+    figures: Callable[[Material], Figures]
+    help: str
+    domains: tuple[str, ...] = ("molecules", "melodies", "text")
+    of_policy: bool = False
+
+
+METRICS = {
+    "moses": Metric(_moses, "MOSES' of molecules, but for FCD", ("molecules",)),
+    "fcd": Metric(_fcd, "Frechet ChemNet distance (extra fcd)", ("molecules",)),
+    "bleu": Metric(_bleu, "BLEU and Self-BLEU"),
+    "ngrams": Metric(
+        lambda material: ngram_figures(*material.tokens), "distinct n-grams, their divergence"
+    ),
+    "melodies": Metric(
+        lambda material: melody_figures(material.texts, material.reference),
+        "histograms of notes",
+        ("melodies",),
+    ),
+    "mmd": Metric(_mmd, "MMD of a run's hidden states", of_policy=True),
+}
+ALL = "all"
+
+
+def requested_figures(names: str, material: Material) -> Figures:
+    """The figures of the named metrics, in their order.
+
+    Args:
+        names: of ``METRICS``, with commas between; or ``"all"`` that the material allows.
+        material: what they are made of.
+
+    Raises:
+        ValueError: there is no metric of a name, it is not for this material, or there is nothing
+            to compare with.
+        ImportError: an extra is not installed.
+    """
+    chosen = {name.strip(): None for name in names.split(",") if name.strip()}
+    if ALL in chosen:
+        chosen = {name: None for name in METRICS if _unfit(name, material) is None}
+    for name in chosen:
+        if name not in METRICS:
+            near = difflib.get_close_matches(name, METRICS, n=1) or [*METRICS, ALL]
+            raise ValueError(f"there is no metric {name!r}; did you mean {' or '.join(near)}?")
+        if why := _unfit(name, material):
+            raise ValueError(f"the metric {name} {why}")
+    if chosen and not material.reference:
+        raise ValueError(f"{', '.join(chosen)}: nothing to compare with; give --reference")
+    figures: Figures = {}
+    for name in chosen:
+        figures |= METRICS[name].figures(material)
+    return figures
+
+
+def _unfit(name: str, material: Material) -> str | None:
+    """Why a metric cannot be had of the material; None where it can."""
+    metric = METRICS[name]
+    if material.domain not in metric.domains:
+        return f"is of {' and '.join(metric.domains)}, and this is {material.domain}"
+    if metric.of_policy and material.policy is None:
+        return "needs the policy of a run"
+    return None
