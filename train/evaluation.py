@@ -147,7 +147,7 @@ HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 def read_texts(path: str | Path) -> tuple[list[str], str]:
     """The texts of a file of samples, and their domain.
 
-    A column ``smiles`` holds molecules; texts that are all events, but for empty ones, are melodies.
+    A column ``smiles`` holds molecules; texts of events alone, melodies.
     """
     lines, column = read_column(path, keep_empty=True)
     texts = [line.text for line in lines]
@@ -220,4 +220,5 @@ def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
 def _cell(value: float | None, error: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if error is None else f"{value:.3f}±{error:.3f}"
+    places = 5 if 0 < abs(value) < 0.01 else 3
+    return f"{value:.{places}f}" + ("" if error is None else f"±{error:.{places}f}")

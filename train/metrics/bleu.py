@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .estimate import Estimate, by_jackknife, mean_of
+from .estimate import LEAST, NOTHING, Estimate, by_jackknife, mean_of
 from .ngrams import Tokens, ngrams
 from .occurrences import Occurrences
 
@@ -45,16 +45,18 @@ def bleu_figures(texts: Tokens, reference: Tokens) -> dict[str, Estimate]:
 
 
 def self_bleu_figures(texts: Tokens) -> dict[str, Estimate]:
-    """The means of Self-BLEU-2 .. Self-BLEU-5 of at least two texts.
+    """The means of Self-BLEU-2 .. Self-BLEU-5; NaN for a single text.
 
     The scores depend on each other, so their spread is not that of their mean: the standard error
     is the jackknife's over 20 groups of texts.
     """
-    N, G = len(texts), min(GROUPS, len(texts))
+    N = len(texts)
+    if N < 2:
+        return {f"self_bleu_{k}": NOTHING for k in ORDERS}
     lines = [Lines.of(found) for (found,) in ngrams([texts], max(ORDERS))]
-    lengths_N, groups_N = _lengths(texts), np.arange(N) % G
+    lengths_N, G = _lengths(texts), min(GROUPS, N) if N >= LEAST else 0
     whole = _self_bleu(lines, lengths_N, np.ones(N, bool))
-    without = [_self_bleu(lines, lengths_N, groups_N != group) for group in range(G)]
+    without = [_self_bleu(lines, lengths_N, np.arange(N) % G != group) for group in range(G)]
     return {
         f"self_bleu_{k}": by_jackknife(value, np.array([other[k] for other in without]), N)
         for k, value in whole.items()
