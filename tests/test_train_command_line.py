@@ -90,8 +90,10 @@ def test_train_sample_evaluate_report(folder: Path) -> None:
     found = json.loads(run(folder, "evaluate", "out.csv", "--reference", "mine.smi", "--json"))
     assert set(names) <= set(found)
     assert "novelty" not in json.loads(run(folder, "evaluate", "out.csv", "--json"))
-    again = json.loads(run(folder, "evaluate", "runs/a", "-n", "60", "--seed", "3", "--json"))
-    assert again == pytest.approx(summary["trained"])
+    further = ["--metrics", "ngrams,mmd", "--json"]
+    again = json.loads(run(folder, "evaluate", "runs/a", "-n", "60", "--seed", "3", *further))
+    assert {name: again[name] for name in summary["trained"]} == pytest.approx(summary["trained"])
+    assert {"mmd", "distinct_2", "jsd_1"} <= set(again)
     assert "report" in run(folder, "report", "runs/a")
 
     message = run(folder, "train", "small.yaml", "--run", "runs/a", code=2)
