@@ -26,6 +26,7 @@ from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Scores
 from .assembled import Pretraining, Purpose
 from .counter_rng import fold_in
+from .precision import at_least_float32
 from .pretraining import (
     log_likelihoods,
     seeded,
@@ -35,7 +36,7 @@ from .pretraining import (
 )
 from .progress import ProgressBar
 from .progress import progress_bar as bar_of
-from .sampling import at_least_float32, sample
+from .sampling import sample
 from .stored import StoredAgent
 
 _LONGEST_NAME = 1000  # characters of a name in the printed log; rewards are named by expressions
@@ -313,6 +314,8 @@ class SequenceAgent(StoredAgent):
         seed: int | None = None,
         prompt: str | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Sequences:
         """Write ``n`` sequences.
 
@@ -321,6 +324,8 @@ class SequenceAgent(StoredAgent):
             seed: one seed, one result; None gives other sequences at every call.
             prompt: what all of them begin with.
             temperature: below 1 is sharper.
+            top_k: only the k most probable tokens are drawn from.
+            top_p: only the fewest tokens that have this probability together are drawn from.
         """
         if seed is None:
             seed = self._seed_of(Purpose.SAMPLE, self.sampled)
@@ -332,6 +337,8 @@ class SequenceAgent(StoredAgent):
             seed=seed,
             prompt=prompt,
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
             constraint=self.constraint,
         )
 
