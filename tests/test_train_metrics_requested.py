@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_metrics_come_by_name() -> None:
     [
         ("mosse", {}, "there is no metric 'mosse'; did you mean moses"),
         ("moses", {}, "the metric moses is of molecules, and this is text"),
-        ("bleu,mmd", {}, "the metric mmd needs the policy of a run"),
+        ("bleu,mmd", {}, "the metric mmd needs a run, whose policy has"),
         ("bleu", {"reference": []}, "bleu: nothing to compare with; give --reference"),
     ],
 )
@@ -90,6 +91,17 @@ def test_a_metric_that_cannot_be_had_says_why(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         requested_figures(names, text_material(**changes))
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rdkit")
+    metrics = {"bleu": METRICS["bleu"], "fcd": replace(METRICS["fcd"], module="no_such_module")}
+    monkeypatch.setattr("tokengym.train.metrics.requested.METRICS", metrics)
+    molecules = text_material(domain="molecules")
+    with pytest.raises(ImportError, match="fcd needs no_such_module; install it with"):
+        requested_figures("fcd", molecules)
+    with pytest.warns(UserWarning, match="fcd is left out: it needs no_such_module"):
+        assert "bleu_2" in requested_figures("all", molecules)
 
 
 def test_a_run_is_compared_in_every_way_that_it_can_be() -> None:

@@ -40,8 +40,8 @@ def hidden_states(policy: Policy, sequences: Sequences) -> Tensor:
     Raises:
         ValueError: the policy has no layer called ``output``.
     """
-    layer = getattr(policy, "output", None)
-    if not isinstance(layer, nn.Module):
+    layer = output_layer(policy)
+    if layer is None:
         raise ValueError(
             f"{type(policy).__name__} has no layer 'output' whose input would be its hidden state; "
             "leave the metric mmd out"
@@ -59,6 +59,12 @@ def hidden_states(policy: Policy, sequences: Sequences) -> Tensor:
     finally:
         hook.remove()
     return torch.cat(found)
+
+
+def output_layer(policy: Policy) -> nn.Module | None:
+    """The layer that makes the logits of hidden states; None where there is none of that name."""
+    layer = getattr(policy, "output", None)
+    return layer if isinstance(layer, nn.Module) else None
 
 
 def squared_mmd(x_NH: Tensor, y_MH: Tensor) -> Estimate:

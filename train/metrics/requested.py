@@ -6,6 +6,8 @@ docs/evaluation.md defines each figure and says what it costs.
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +19,7 @@ from ...envs import Sequences
 from ...envs.tokenization import Tokenization, splitter
 from .bleu import bleu_figures, self_bleu_figures
 from .estimate import Estimate
-from .hidden import hidden_mmd
+from .hidden import hidden_mmd, output_layer
 from .melodies import melody_figures
 from .ngrams import Tokens, ngram_figures
 
@@ -98,11 +100,12 @@ class Metric:
     help: str
     domains: tuple[str, ...] = ("molecules", "melodies", "text")
     of_policy: bool = False
+    module: str | None = None  # of the extra that is called as the metric
 
 
 METRICS = {
     "moses": Metric(_moses, "MOSES' of molecules, but for FCD", ("molecules",)),
-    "fcd": Metric(_fcd, "Frechet ChemNet distance (extra fcd)", ("molecules",)),
+    "fcd": Metric(_fcd, "Frechet ChemNet distance", ("molecules",), module="fcd_torch"),
     "bleu": Metric(_bleu, "BLEU and Self-BLEU"),
     "ngrams": Metric(
         lambda material: ngram_figures(*material.tokens), "distinct n-grams, their divergence"
@@ -121,7 +124,8 @@ def requested_figures(names: str, material: Material) -> Figures:
     """The figures of the named metrics, in their order.
 
     Args:
-        names: of ``METRICS``, with commas between; or ``"all"`` that the material allows.
+        names: of ``METRICS``, with commas between; or ``"all"`` that the material allows, those
+            left out with a warning that need what is not installed.
         material: what they are made of.
 
     Raises:
@@ -131,13 +135,19 @@ def requested_figures(names: str, material: Material) -> Figures:
     """
     chosen = {name.strip(): None for name in names.split(",") if name.strip()}
     if ALL in chosen:
-        chosen = {name: None for name in METRICS if _unfit(name, material) is None}
+        fit = [name for name in METRICS if _unfit(name, material) is None]
+        chosen = {name: None for name in fit if _missing(name) is None}
+        for name in fit:
+            if name not in chosen:
+                warnings.warn(f"{name} is left out: it {_missing(name)}", stacklevel=2)
     for name in chosen:
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, n=1) or [*METRICS, ALL]
             raise ValueError(f"there is no metric {name!r}; did you mean {' or '.join(near)}?")
         if why := _unfit(name, material):
             raise ValueError(f"the metric {name} {why}")
+        if why := _missing(name):
+            raise ImportError(f"the metric {name} {why}")
     if chosen and not material.reference:
         raise ValueError(f"{', '.join(chosen)}: nothing to compare with; give --reference")
     figures: Figures = {}
@@ -151,6 +161,14 @@ def _unfit(name: str, material: Material) -> str | None:
     metric = METRICS[name]
     if material.domain not in metric.domains:
         return f"is of {' and '.join(metric.domains)}, and this is {material.domain}"
-    if metric.of_policy and material.policy is None:
-        return "needs the policy of a run"
+    if metric.of_policy and (material.policy is None or output_layer(material.policy) is None):
+        return "needs a run, whose policy has a layer 'output'"
     return None
+
+
+def _missing(name: str) -> str | None:
+    """What a metric needs that is not installed."""
+    module = METRICS[name].module
+    if module is None or importlib.util.find_spec(module):
+        return None
+    return f"needs {module}; install it with pip install 'tokengym[{name}]'"
