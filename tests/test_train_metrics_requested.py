@@ -83,6 +83,7 @@ def test_metrics_come_by_name() -> None:
         ("mosse", {}, "there is no metric 'mosse'; did you mean moses"),
         ("moses", {}, "the metric moses is of molecules, and this is text"),
         ("bleu,mmd", {}, "the metric mmd needs a run, whose policy has"),
+        ("bleu", {"statistics": Path("x")}, "statistics are kept for moses and fcd alone"),
         ("bleu", {"reference": []}, "bleu: nothing to compare with; give --reference"),
     ],
 )

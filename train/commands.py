@@ -27,7 +27,7 @@ from .evaluation import (
     read_texts,
 )
 from .held_out import split
-from .metrics.requested import Figures, Material, requested_figures
+from .metrics.requested import Figures, Material, metric_names, requested_figures
 from .report import write_report
 from .run_folder import RunError, RunFolder, csv_text, write_csv
 from .samples import sample_columns, text_column
@@ -83,6 +83,7 @@ def evaluate(options: Namespace, console: Console) -> None:
     from there the next time.
     """
     check_least(1, number=options.number)
+    metric_names(options.metrics)  # a mistake is found before anything is sampled
     target: Path = options.target
     reference = None if options.reference is None else read_texts(options.reference)[0]
     if target.is_file() and target.suffix != ".safetensors":

@@ -97,31 +97,41 @@ class Metric:
     """Figures that have a name together."""
 
     figures: Callable[[Material], Figures]
-    help: str
     domains: tuple[str, ...] = ("molecules", "melodies", "text")
     of_policy: bool = False
     module: str | None = None  # of the extra that is called as the metric
 
 
 METRICS = {
-    "moses": Metric(_moses, "MOSES' of molecules, but for FCD", ("molecules",)),
-    "fcd": Metric(_fcd, "Frechet ChemNet distance", ("molecules",), module="fcd_torch"),
-    "bleu": Metric(_bleu, "BLEU and Self-BLEU"),
-    "ngrams": Metric(
-        lambda material: ngram_figures(*material.tokens), "distinct n-grams, their divergence"
-    ),
+    "moses": Metric(_moses, ("molecules",)),
+    "fcd": Metric(_fcd, ("molecules",), module="fcd_torch"),
+    "bleu": Metric(_bleu),
+    "ngrams": Metric(lambda material: ngram_figures(*material.tokens)),
     "melodies": Metric(
-        lambda material: melody_figures(material.texts, material.reference),
-        "histograms of notes",
-        ("melodies",),
+        lambda material: melody_figures(material.texts, material.reference), ("melodies",)
     ),
-    "mmd": Metric(_mmd, "MMD of a run's hidden states", of_policy=True),
+    "mmd": Metric(_mmd, of_policy=True),
 }
 ALL = "all"
 
 
+def metric_names(names: str) -> list[str]:
+    """The names between the commas; those of ``METRICS`` or ``"all"``.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    known = [*METRICS, ALL]
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1) or known
+            raise ValueError(f"there is no metric {name!r}; did you mean {' or '.join(near)}?")
+    return found
+
+
 def requested_figures(names: str, material: Material) -> Figures:
-    """The figures of the named metrics, in their order.
+    """The figures of the named metrics.
 
     Args:
         names: of ``METRICS``, with commas between; or ``"all"`` that the material allows, those
@@ -129,31 +139,33 @@ def requested_figures(names: str, material: Material) -> Figures:
         material: what they are made of.
 
     Raises:
-        ValueError: there is no metric of a name, it is not for this material, or there is nothing
-            to compare with.
+        ValueError: there is no metric of a name, it is not for this material, there is nothing to
+            compare with, or statistics are to be kept that no metric asks for.
         ImportError: an extra is not installed.
     """
-    chosen = {name.strip(): None for name in names.split(",") if name.strip()}
+    chosen = metric_names(names)
     if ALL in chosen:
-        fit = [name for name in METRICS if _unfit(name, material) is None]
-        chosen = {name: None for name in fit if _missing(name) is None}
-        for name in fit:
-            if name not in chosen:
-                warnings.warn(f"{name} is left out: it {_missing(name)}", stacklevel=2)
+        chosen = _all(material)
     for name in chosen:
-        if name not in METRICS:
-            near = difflib.get_close_matches(name, METRICS, n=1) or [*METRICS, ALL]
-            raise ValueError(f"there is no metric {name!r}; did you mean {' or '.join(near)}?")
         if why := _unfit(name, material):
             raise ValueError(f"the metric {name} {why}")
         if why := _missing(name):
             raise ImportError(f"the metric {name} {why}")
     if chosen and not material.reference:
         raise ValueError(f"{', '.join(chosen)}: nothing to compare with; give --reference")
+    if material.statistics is not None and not {"moses", "fcd"} & set(chosen):
+        raise ValueError("statistics are kept for moses and fcd alone; ask for one of them")
     figures: Figures = {}
     for name in chosen:
         figures |= METRICS[name].figures(material)
     return figures
+
+
+def _all(material: Material) -> list[str]:
+    fit = [name for name in METRICS if _unfit(name, material) is None]
+    for name in filter(_missing, fit):
+        warnings.warn(f"{name} is left out: it {_missing(name)}", stacklevel=3)
+    return [name for name in fit if _missing(name) is None]
 
 
 def _unfit(name: str, material: Material) -> str | None:
