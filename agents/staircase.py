@@ -30,7 +30,8 @@ from .policies import Policy
 from .precision import at_least_float32
 from .sampling import Masks
 
-MOST_ROWS = 2**16  # of a chunk; a single sequence may have more
+MOST_ROWS = 2**16  # of a chunk, so long as these have no more than so many logits;
+MOST_LOGITS = 2**29  # a single sequence may have more of both
 _KEPT = 2  # graphs; each keeps its memory
 
 
@@ -67,10 +68,27 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
         plan: what is to be completed; with ``reuse`` all of it, as if nothing were reused.
         climb: writes a chunk.
     """
+    stairs = stairs_of(plan)
+    recorded = plan.policy.device.type == "cuda" and plan.bound is None  # masks ask the host
+    B, T = stairs.tokens_BT.shape
+    rows = min(MOST_ROWS, MOST_LOGITS // plan.policy.vocabulary.num_actions)
+    most = max(1, rows // ((T - 1) * plan.completions))
+    size = -(-B // -(-B // most))  # chunks of one size, so that one graph does for them
+    parts = []
+    for first in range(0, B, size):
+        at_B = (stairs.b_B[:size] + first).clamp(max=B - 1)
+        tokens_BT, skip_BT = stairs.tokens_BT[at_B], stairs.skip_BT[at_B]
+        chunk = replace(stairs, tokens_BT=tokens_BT, b_B=at_B, skip_BT=skip_BT)
+        run = _recording(climb, plan.policy, chunk) if recorded else climb
+        parts.append(run(plan.policy, chunk))
+    return torch.cat(parts, dim=1)[:, :B]
+
+
+def stairs_of(plan: Plan) -> Stairs:
+    """The whole staircase of a plan."""
     tokens_BT = plan.sequences.tokens_BT
     B, T = tokens_BT.shape
-    recorded = tokens_BT.is_cuda and plan.bound is None  # constraints ask the host at every step
-    stairs = Stairs(
+    return Stairs(
         tokens_BT,
         torch.arange(B, device=tokens_BT.device),
         torch.stack([~plan.missing_BN(t)[:, 0] for t in range(T - 1)], dim=1),
@@ -79,17 +97,6 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
         plan.completions,
         plan.bound,
     )
-    most = max(1, MOST_ROWS // ((T - 1) * plan.completions))
-    size = -(-B // -(-B // most))  # chunks of one size, so that one graph does for them
-    parts = []
-    for first in range(0, B, size):
-        at_B = torch.arange(first, first + size, device=tokens_BT.device).clamp(max=B - 1)
-        chunk = replace(stairs, tokens_BT=tokens_BT[at_B], b_B=at_B, skip_BT=stairs.skip_BT[at_B])
-        if recorded:
-            parts.append(_recording(climb, plan.policy, chunk)(plan.policy, chunk))
-        else:
-            parts.append(climb(plan.policy, chunk))
-    return torch.cat(parts, dim=1)[:, :B]
 
 
 @torch.no_grad()
@@ -162,7 +169,7 @@ def row_numbers(stairs: Stairs) -> tuple[Tensor, Tensor]:
 # --- on a GPU ---------------------------------------------------------------------------------
 
 
-class _Recording:
+class Recording:
     """One chunk's work as a CUDA graph, with buffers of its own for what it reads."""
 
     def __init__(self, climb: Climb, policy: Policy, stairs: Stairs) -> None:
@@ -199,10 +206,10 @@ class _Recording:
         return self._written.clone()
 
 
-_recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
+_recordings: OrderedDict[Hashable, Recording] = OrderedDict()
 
 
-def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> _Recording:
+def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> Recording:
     """The graph for such a chunk, recorded at its first use; the latest few are kept."""
     weights = tuple((name, x.shape, x.dtype) for name, x in policy.state_dict().items())
     inputs = tuple((name, x.shape) for name, x in _tensors(stairs).items())
@@ -211,7 +218,7 @@ def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> _Recording:
     if key not in _recordings:
         while len(_recordings) >= _KEPT:
             _recordings.popitem(last=False)
-        _recordings[key] = _Recording(climb, policy, stairs)
+        _recordings[key] = Recording(climb, policy, stairs)
     _recordings.move_to_end(key)
     return _recordings[key]
 
