@@ -7,7 +7,7 @@ import importlib.util
 import itertools
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from tokengym.agents.sampling import complete, read_prefix
 from tokengym.agents.staircase import Recording, Stairs, climb_by_steps, stairs_of
 from tokengym.envs import Constraint, Sequences, Vocabulary
 from tokengym.envs.constraints import ForbiddenTokens, MinimumLength
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .conftest import PolicyMaker, TokenSum
 
@@ -166,11 +167,38 @@ def test_rows_drawn_alone_and_together_are_the_same() -> None:
             assert torch.equal(both.at(step, torch.float64), torch.cat(alone))
 
 
+class Operations(TorchDispatchMode):
+    """Collects the names of the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("actions", [9, 600])
+def test_the_staircase_asks_the_host_nothing(scheme: Scheme, actions: int) -> None:
+    """A CUDA graph can be recorded of it: no shape, branch or copy depends on what is drawn."""
+    vocabulary = Vocabulary.from_tokens(map(str, range(actions)), "words")
+    policy = recurrent(vocabulary, GRUPolicy, layers=2)
+    stairs = stairs_of(Plan(policy, sample(policy, 3, max_length=6), 2, scheme))
+    climb_by_steps(policy, stairs)  # what is kept from a first run is not made when recording
+    with Operations() as ran:
+        climb_by_steps(policy, stairs)
+    waiting = "_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "lift_fresh"
+    assert "aten::addmm" in ran.names
+    assert not [name for name in ran.names if any(part in name for part in waiting)]
+
+
 @triton_is_here
 @pytest.mark.parametrize("name", ["graph", "triton"])
-def test_a_replay_reads_new_weights_and_inputs(
-    name: str, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replay_reads_new_weights_and_inputs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CUDA graph does, in place of which the recorded function is run again."""
     from tokengym.agents.fused import climb_by_kernels
 
@@ -194,8 +222,9 @@ def test_a_replay_reads_new_weights_and_inputs(
         monkeypatch.setattr(torch.cuda, attribute, fake)
     for attribute in ("device", "stream", "graph"):
         monkeypatch.setattr(torch.cuda, attribute, nullcontext)
+    vocabulary = Vocabulary.from_tokens(map(str, range(9)), "words", eos=False)
     policy = recurrent(vocabulary, LSTMPolicy, layers=2)
-    plans = [Plan(policy, sample(policy, 3, max_length=5, seed=s), 2, seed=s) for s in (1, 2)]
+    plans = [Plan(policy, sample(policy, 6, max_length=5, seed=s), 4, seed=s) for s in (1, 2)]
     with policy.fixed_weights():  # as when completions are asked for
         recording = Recording(watched, policy, stairs_of(plans[0]))
     with torch.no_grad():
