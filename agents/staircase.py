@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from ..envs import Constraint
+from ..envs import Constraint, Vocabulary
 from .counter_rng import seed_words
 from .draws import Draws, completion_draws
 from .plans import Plan, Scheme
@@ -103,52 +103,72 @@ def stairs_of(plan: Plan) -> Stairs:
 def climb_by_steps(policy: Policy, stairs: Stairs) -> Tensor:
     """Write all completions, a step of all rows at a time; int64 (T - 1, B, N, T).
 
-    The B prefixes themselves are the first rows of every batch: their logits are those of the
-    first tokens of N completions each, and their states where those go on from.
+    The B prefixes themselves are the first rows of every batch: new rows go on from their states.
     """
     tokens_BT, N = stairs.tokens_BT, stairs.completions
     (B, T), vocabulary = tokens_BT.shape, policy.vocabulary
     written_RT = unwritten(stairs, vocabulary.pad).flatten(0, 2)
-    b_R, n_R = row_numbers(stairs)
-    ended_R, token_R = stairs.skip_BT.new_zeros(0), tokens_BT.new_zeros(0)
-    draws: Draws | None = None
-    masks_B = masks_R = None
-    if stairs.bound is not None:
-        masks_B = Masks.after(stairs.bound, tokens_BT[:, :0])
+    rows: _Rows | None = None
+    masks_B = None if stairs.bound is None else Masks.after(stairs.bound, tokens_BT[:, :0])
     with policy.fixed_weights():
         bos_B = torch.full_like(stairs.b_B, vocabulary.bos)
         _, state = policy.step(bos_B, policy.initial_state(B))
         for step in range(1, T):
-            logits_RA, state = policy.step(torch.cat([tokens_BT[:, step - 1], token_R]), state)
-            logits_RA = at_least_float32(logits_RA)
-            first_BA, logits_RA = logits_RA[:B], logits_RA[B:]
-            skip_B = stairs.skip_BT[:, step - 1]
-            if masks_B is not None:
-                masks_B = masks_B.read(tokens_BT[:, step - 1])
-                first_BA = masks_B.hide(first_BA, skip_B)
-            if masks_R is not None:
-                logits_RA = masks_R.hide(logits_RA, ended_R)
-            if stairs.scheme == "backward":
-                own_B1 = tokens_BT[:, step, None].clamp(max=vocabulary.num_actions - 1)
-                first_BA = first_BA.scatter(1, own_B1, -torch.inf)
-            new = completion_draws(stairs.scheme, stairs.seed, b_R, step, n_R, N)
-            new_token_R = new.draw(step, first_BA.repeat_interleave(N, dim=0))
-            token_R = new_token_R
-            if draws is not None:
-                token_R = torch.cat([draws.draw(step, logits_RA), new_token_R])
-            draws = new if draws is None else draws.join(new)
-            ended_R = torch.cat([ended_R, skip_B.repeat_interleave(N)])
-            token_R = token_R.masked_fill(ended_R, vocabulary.pad)
-            if masks_B is not None:
-                masks_new = masks_B.select(torch.arange(B, device=b_R.device).repeat_interleave(N))
-                masks_R = masks_new if masks_R is None else masks_R.join(masks_new)
-                masks_R = masks_R.read(token_R)
-            if vocabulary.eos is not None:
-                ended_R = ended_R | (token_R == vocabulary.eos)
-            written_RT[: len(token_R), step] = token_R
+            last_B = tokens_BT[:, step - 1]
+            masks_B = None if masks_B is None else masks_B.read(last_B)
+            new = _Rows.beginning(stairs, step, masks_B)
+            rows = new if rows is None else rows.join(new)
             state = tuple(torch.cat([x, x[:B].repeat_interleave(N, dim=0)]) for x in state)
+            logits_RA, state = policy.step(torch.cat([last_B, rows.token_R]), state)
+            logits_RA = at_least_float32(logits_RA)[B:]
+            if stairs.scheme == "backward":  # the new ones begin with another token
+                own_B1 = tokens_BT[:, step, None].clamp(max=vocabulary.num_actions - 1)
+                logits_RA[-B * N :].scatter_(1, own_B1.repeat_interleave(N, dim=0), -torch.inf)
+            rows.draw(step, logits_RA, vocabulary)
+            written_RT[: len(rows.token_R), step] = rows.token_R
     written: Tensor = written_RT.unflatten(0, (T - 1, B, N))
     return written
+
+
+@dataclass(eq=False)
+class _Rows:
+    """Completions under way: what they read next, and what is drawn from and masked with."""
+
+    token_R: Tensor
+    ended_R: Tensor
+    draws: Draws
+    masks: Masks | None
+
+    @classmethod
+    def beginning(cls, stairs: Stairs, step: int, masks_B: Masks | None) -> _Rows:
+        """The completions of the first ``step`` tokens."""
+        N, (b_R, n_R) = stairs.completions, row_numbers(stairs)
+        draws = completion_draws(stairs.scheme, stairs.seed, b_R, step, n_R, N)
+        place_R = torch.arange(len(stairs.b_B), device=b_R.device).repeat_interleave(N)
+        masks = None if masks_B is None else masks_B.select(place_R)
+        token_R = stairs.tokens_BT[:, step - 1].repeat_interleave(N)
+        return cls(token_R, stairs.skip_BT[:, step - 1].repeat_interleave(N), draws, masks)
+
+    def join(self, new: _Rows) -> _Rows:
+        """These, and those that begin."""
+        assert (self.masks is None) == (new.masks is None)
+        return _Rows(
+            torch.cat([self.token_R, new.token_R]),
+            torch.cat([self.ended_R, new.ended_R]),
+            self.draws.join(new.draws),
+            None if self.masks is None or new.masks is None else self.masks.join(new.masks),
+        )
+
+    def draw(self, step: int, logits_RA: Tensor, vocabulary: Vocabulary) -> None:
+        """Draw the tokens of a step, ``pad`` where a row has ended."""
+        if self.masks is not None:
+            logits_RA = self.masks.hide(logits_RA, self.ended_R)
+        token_R = self.draws.draw(step, logits_RA)
+        self.token_R = token_R.masked_fill(self.ended_R, vocabulary.pad)
+        if self.masks is not None:
+            self.masks = self.masks.read(self.token_R)
+        if vocabulary.eos is not None:
+            self.ended_R = self.ended_R | (self.token_R == vocabulary.eos)
 
 
 def unwritten(stairs: Stairs, pad: int) -> Tensor:

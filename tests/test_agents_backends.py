@@ -171,7 +171,7 @@ class Operations(TorchDispatchMode):
     """Collects the names of the operations that run."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(
