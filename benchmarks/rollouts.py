@@ -67,7 +67,8 @@ def public_score(discriminator: ConvDiscriminator, tokens_BT: torch.Tensor) -> t
         kernel = weight.transpose(1, 2)[:, None]  # (F, E, w) to (F, 1, w, E)
         windows = F.relu(F.conv2d(embedded_BCTE, kernel, bias))[:, :, :, 0]
         pooled.append(F.max_pool1d(windows, windows.shape[2])[:, :, 0])
-    return network._head(torch.cat(pooled, dim=1)).sigmoid()
+    features = torch.cat(pooled, dim=1)
+    return network._say(features, network.highway and network.highway(features)).sigmoid()
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
