@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..envs import Constraint, Prefixes, Sequences
 from ..rewards import Scores
-from .completions import Backend, Plan, Scheme, tiles
+from .completions import Backend, Plan, Scheme, Tile, tiles
 from .policies import Policy
 from .sampling import COMPACT_EVERY
 
@@ -106,13 +106,23 @@ def action_values(
         if tile.reused:
             values_R = values_BTN[tile.b_R, tile.t - 1, tile.n_R]
         else:
-            completed = Sequences.from_tokens(tile.tokens_RT, policy.vocabulary)
-            prefixes = Prefixes(plan.sequences, tile.b_R, tile.t + 1, kept)
-            values_R = scorer(replace(completed, prefixes=prefixes)).values_B
+            values_R = scorer(with_prefixes(plan, tile, kept)).values_B
         values_BTN[tile.b_R, tile.t, tile.n_R] = values_R
         tokens += tile.tokens
     q_BT, n_BT, variance_BT = estimates(plan, values_BTN, finished)
     return Rollouts(q_BT.to(policy.dtype), n_BT, variance_BT.to(policy.dtype), finished, tokens)
+
+
+def with_prefixes(plan: Plan, tile: Tile, kept: dict[object, object]) -> Sequences:
+    """A tile's completions, with the prefixes that they go on from.
+
+    Args:
+        plan: that the tile is of.
+        tile: newly written.
+        kept: what scorers keep of the plan's sequences; one for all its tiles.
+    """
+    completed = Sequences.from_tokens(tile.tokens_RT, plan.sequences.vocabulary)
+    return replace(completed, prefixes=Prefixes(plan.sequences, tile.b_R, tile.t + 1, kept))
 
 
 def estimates(plan: Plan, values_BTN: Tensor, finished: Scores) -> tuple[Tensor, Tensor, Tensor]:
