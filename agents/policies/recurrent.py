@@ -8,6 +8,7 @@ W_ih + b_ih`` for every token.
 # Shapes: B sequences, T steps, A actions, V = A + 2 inputs, H hidden units
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -20,9 +21,12 @@ from ...envs import Vocabulary
 from .base import Policy, State, refuse_condition
 
 
-class _RecurrentPolicy(Policy):
+class RecurrentPolicy(Policy):
+    """What GRU and LSTM share: all but the cell."""
+
+    fixed_shapes = True
     _network: ClassVar[type[nn.GRU] | type[nn.LSTM]]
-    _states: ClassVar[int]  # tensors of state a layer
+    states: ClassVar[int]  # tensors of state a layer, h first
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class _RecurrentPolicy(Policy):
         """Zeros, (B, H) a tensor."""
         refuse_condition(condition)
         zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
-        return (zeros_BH,) * (self._states * self.layers)
+        return (zeros_BH,) * (self.states * self.layers)
 
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits (B, T, A) in one pass."""
@@ -72,45 +76,50 @@ class _RecurrentPolicy(Policy):
         for layer in range(self.layers):
             if layer:
                 gates = F.linear(
-                    new[-self._states],
-                    self._weight("weight_ih", layer),
-                    self._weight("bias_ih", layer),
+                    new[-self.states],
+                    self.weight("weight_ih", layer),
+                    self.weight("bias_ih", layer),
                 )
-            mine = state[layer * self._states : (layer + 1) * self._states]
+            mine = state[layer * self.states : (layer + 1) * self.states]
             recurrent = F.linear(
-                mine[0], self._weight("weight_hh", layer), self._weight("bias_hh", layer)
+                mine[0], self.weight("weight_hh", layer), self.weight("bias_hh", layer)
             )
             new += self._cell(gates, recurrent, mine)
-        return self.output(new[-self._states]), tuple(new)
+        return self.output(new[-self.states]), tuple(new)
 
     @contextmanager
     def fixed_weights(self) -> Iterator[None]:
         """Within, steps look the input's share in the first layer's gates up in a table."""
         outer = self._table
-        with torch.no_grad():
-            self._table = self._inputs(self.embedding.weight)
+        self._table = self.input_table()
         try:
             yield
         finally:
             self._table = outer
 
+    @torch.no_grad()
+    def input_table(self) -> Tensor:
+        """The input's share in the first layer's gates for every token, (V, gates H)."""
+        return self._inputs(self.embedding.weight)
+
     def config(self) -> dict[str, Any]:
         """The constructor's keywords."""
         return dict(self._config)
 
+    @abstractmethod
     def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
         """One layer's new state; the first tensor is what the layer above reads."""
-        raise NotImplementedError
 
-    def _weight(self, name: str, layer: int) -> Tensor:
+    def weight(self, name: str, layer: int) -> Tensor:
+        """A parameter of a layer, by its name without the layer's number."""
         weight: Tensor = getattr(self.network, f"{name}_l{layer}")
         return weight
 
     def _inputs(self, embedded: Tensor) -> Tensor:
-        return F.linear(embedded, self._weight("weight_ih", 0), self._weight("bias_ih", 0))
+        return F.linear(embedded, self.weight("weight_ih", 0), self.weight("bias_ih", 0))
 
 
-class GRUPolicy(_RecurrentPolicy):
+class GRUPolicy(RecurrentPolicy):
     """A GRU (Cho et al., 2014) over embedded tokens.
 
     Args:
@@ -123,7 +132,7 @@ class GRUPolicy(_RecurrentPolicy):
 
     name = "GRU"
     _network = nn.GRU
-    _states = 1
+    states = 1
 
     def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
         (h_BH,) = state
@@ -134,7 +143,7 @@ class GRUPolicy(_RecurrentPolicy):
         return (torch.lerp(candidate, h_BH, update),)
 
 
-class LSTMPolicy(_RecurrentPolicy):
+class LSTMPolicy(RecurrentPolicy):
     """An LSTM (Hochreiter and Schmidhuber, 1997) over embedded tokens.
 
     Args:
@@ -147,7 +156,7 @@ class LSTMPolicy(_RecurrentPolicy):
 
     name = "LSTM"
     _network = nn.LSTM
-    _states = 2
+    states = 2
 
     def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
         _, c_BH = state
