@@ -57,7 +57,8 @@ def by_prefix(
 
 def go_on(policy: Policy, tokens_RT: Tensor, t: int, last_R: Tensor, state: State) -> Tensor:
     """The tokens (R, T) with those after ``t`` written anew."""
-    pad, eos = policy.vocabulary.pad, policy.vocabulary.eos
+    pad = policy.vocabulary.pad
+    eos = -1 if policy.vocabulary.eos is None else policy.vocabulary.eos
     written = list(tokens_RT[:, : t + 1].unbind(dim=1))
     ended_R = (tokens_RT[:, : t + 1] == eos).any(dim=1)
     while len(written) < tokens_RT.shape[1] and not bool(ended_R.all()):
