@@ -84,9 +84,7 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
     parts = []
     for first in range(0, B, size):
         at_B = torch.arange(first, first + size, device=tokens_BT.device).clamp(max=B - 1)
-        chunk = replace(
-            stairs, tokens_BT=tokens_BT[at_B], b_B=at_B, skip_BT=stairs.skip_BT[at_B]
-        )
+        chunk = replace(stairs, tokens_BT=tokens_BT[at_B], b_B=at_B, skip_BT=stairs.skip_BT[at_B])
         if recorded:
             parts.append(_recording(climb, plan.policy, chunk)(plan.policy, chunk))
         else:

@@ -16,45 +16,41 @@ the times given are of a whole table. Ratios are the mean of the repeats with it
 - ``tokens equal``: completions whose every token is that of ``reference``, in float32: a
   difference is a tie of the CDF to rounding.
 
-Then the discriminator alone, over completions of all prefixes of S1 and S2: sequences a second by
-``conv2d``, whole and with prefixes shared, and the largest change of a score in bfloat16. On
-``molecules`` also what the scheme ``reuse`` saves.
+Also what bfloat16 does to the distributions that are drawn from, and on ``molecules`` what the
+scheme ``reuse`` saves. ``benchmarks.scoring`` has the discriminator alone.
 
 Floors on a CPU, of the ratio to the double loop, float32 / bfloat16: without a highway S1 10;
 with the paper's S2 3 / 5, S3 3 / 4. With the paper's highway S1 has none in float32: docs/
-performance.md says what the limit is. The discriminator alone, without a highway, with prefixes
-shared: S1 8, S2 15. At most one completion of 1,000 may differ from ``reference``. Exits 1 where
-one is missed. ``--quick`` has small batches and no floors but that of the tokens.
+performance.md says what the limit is. At most one completion of 1,000 may differ from
+``reference``. Exits 1 where one is missed. ``--quick`` has small batches and no floor but that of
+the tokens.
 """
 
-# Shapes: B sequences, T steps, N completions, R rows, K features
+# Shapes: B sequences, N completions
 from __future__ import annotations
 
 import argparse
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import cast
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from tokengym.agents import Policy, action_values, sample
+from tokengym.agents import action_values, sample
 from tokengym.agents.completions import Backend, Plan, tiles
 from tokengym.agents.precision import distribution_change, in_precision
 from tokengym.agents.rollouts import with_prefixes
-from tokengym.envs import Prefixes, Sequences
 from tokengym.rewards import ConvDiscriminator
 from tokengym.rewards.discriminators import ConvNetwork
 from tokengym.rewards.discriminators.conv import Highway, Scoring
 
 from .public_codes import by_prefix, conv2d_score, double_loop
+from .reporting import mean_and_error, new_table, verdict
 from .settings import SETTINGS, Setting
 from .timing import gemm_roof, seconds
 
@@ -66,7 +62,6 @@ FLOORS = {
     ("S3", "separate", "float32"): 3.0,
     ("S3", "separate", "bfloat16"): 4.0,
 }
-SCORING_FLOORS = {("S1", "none", "float32"): 8.0, ("S2", "none", "float32"): 15.0}
 MOST_DIFFERENT = 0.001
 
 
@@ -90,7 +85,6 @@ class Row:
         setting: its name.
         highway: of the discriminator.
         dtype: of the policy's steps and of scoring.
-        backend: that ran.
         tokens_per_second: written in completions.
         tables_per_second: of all prefixes.
         gemm_share: see the top of this file.
@@ -103,7 +97,6 @@ class Row:
     setting: str
     highway: str
     dtype: str
-    backend: str
     tokens_per_second: float
     tables_per_second: float
     gemm_share: float
@@ -129,6 +122,7 @@ class Case:
         self.sequences = sample(self.policy, setting.batch, max_length=T, seed=seed)
         self.unfinished = int(self.sequences.lengths_B.max()) - 1  # prefixes, at most
         self.prefixes = range(setting.every // 2, self.unfinished, setting.every)
+        self.written: dict[str, int] = {}  # tokens, by precision
 
     def discriminator(self, highway: Highway, scoring: Scoring = "float32") -> ConvDiscriminator:
         """SeqGAN's, with weights that depend on the highway alone."""
@@ -153,6 +147,32 @@ class Case:
             scorer(with_prefixes(plan, tile, kept))
             written += tile.tokens
         return written
+
+    def seconds_of_engine(self, dtype: str, backend: Backend, scorer: ConvDiscriminator) -> float:
+        """Of all completions of the measured prefixes; the weights have changed, as in a run."""
+        scorer(self.sequences)  # takes memory for its tables
+        with torch.no_grad():
+            scorer.network.embedding.weight.mul_(1 + 1e-6)
+
+        def run() -> None:
+            N = self.setting.completions
+            self.written[dtype] = self.roll_out(DTYPES[dtype], backend, scorer, N)
+
+        if self.device == "cuda" and dtype not in self.written:
+            run()  # records graphs, compiles kernels
+        return seconds(run, self.device)
+
+    def operations(self, scorer: ConvDiscriminator, tokens: int) -> int:
+        """In products of matrices: those of the steps and of the highway.
+
+        Of every weight matrix of the policy but those that are looked up instead.
+        """
+        looked_up = ("embedding.weight", "network.weight_ih_l0")
+        weights = {k: w.numel() for k, w in self.policy.named_parameters() if k not in looked_up}
+        highway = cast(ConvNetwork, scorer.network).highway
+        scored = self.setting.batch * self.setting.completions * len(self.prefixes)
+        head = 0 if highway is None else highway.weight.numel()
+        return 2 * (tokens * sum(weights.values()) + scored * head)
 
     def drawn(self, backend: Backend) -> dict[tuple[int, int], list[int]]:
         """The first completion's tokens, by sequence and prefix."""
@@ -187,157 +207,44 @@ class Case:
         return [math.floor(middle - apart), math.ceil(middle + apart)]
 
 
-def policy_operations(policy: Policy) -> int:
-    """Floating-point operations of the products of matrices of one token's step.
-
-    Of every weight matrix; the embedding and what the first layer makes of it are looked up.
-    """
-    looked_up = ("embedding.weight", "network.weight_ih_l0")
-    sizes = [w.numel() for name, w in policy.named_parameters() if name not in looked_up]
-    return 2 * sum(sizes)
-
-
 def measure(setting: Setting, options: argparse.Namespace) -> list[Row]:
     """The engine and the slower sides in turns, for every highway and precision."""
     case = Case(setting, options.seed, options.device)
-    device: str = options.device
-    backend: Backend = options.backend
-    expected, found = case.drawn("reference"), case.drawn(backend)  # warms up, too
+    expected, found = case.drawn("reference"), case.drawn(options.backend)  # warms up, too
     equal = sum(found[key] == row for key, row in expected.items())
     rows = []
     for highway in cast("list[Highway]", options.highways):
+        scorers = {name: case.discriminator(highway, name) for name in options.dtype}
         times: dict[str, list[float]] = defaultdict(list)
         ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
-        tokens: dict[str, int] = {}
-        for repeat in range(options.repeats):
+        for _ in range(options.repeats):
             slow = case.slow_sides(highway)
-            for name in options.dtype:
-                scorer = case.discriminator(highway, name)
-
-                def run(name: str = name, scorer: ConvDiscriminator = scorer) -> None:
-                    N = setting.completions
-                    tokens[name] = case.roll_out(DTYPES[name], backend, scorer, N)
-
-                if device == "cuda" and repeat == 0:
-                    run()  # records graphs, compiles kernels
-                times[name].append(seconds(run, device))
+            for name, scorer in scorers.items():
+                times[name].append(case.seconds_of_engine(name, options.backend, scorer))
                 for side, taken in slow.items():
                     ratios[name, side].append(taken / times[name][-1])
-        for name in options.dtype:
-            taken = mean(times[name])
-            network = cast(ConvNetwork, scorer.network)
-            head = 0 if network.highway is None else 2 * network.highway.weight.numel()
-            scored = setting.batch * setting.completions * len(case.prefixes)
-            operations = tokens[name] * policy_operations(case.policy) + scored * head
+        for name, scorer in scorers.items():
+            floor = FLOORS.get((setting.name, highway, name))
+            taken, tokens = mean(times[name]), case.written[name]
+            operations = case.operations(scorer, tokens)
             rows.append(
                 Row(
                     setting=setting.name,
                     highway=highway,
                     dtype=name,
-                    backend=backend,
-                    tokens_per_second=tokens[name] / taken,
+                    tokens_per_second=tokens / taken,
                     tables_per_second=len(case.prefixes) / case.unfinished / taken,
-                    gemm_share=operations / gemm_roof(device, DTYPES[name]) / taken,
-                    ratios={
-                        side: mean_and_error(ratios[name, side])
-                        for side in ("double loop", "by prefix", "reference")
-                    },
+                    gemm_share=operations / gemm_roof(options.device, DTYPES[name]) / taken,
+                    ratios={side: mean_and_error(ratios[name, side]) for side in slow},
                     equal=equal if name == "float32" else None,
                     compared=len(expected),
-                    floor=None
-                    if options.quick or device != "cpu"
-                    else FLOORS.get((setting.name, highway, name)),
+                    floor=None if options.quick or options.device != "cpu" else floor,
                 )
             )
     return rows
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, NaN of one value."""
-    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return mean(values), error
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The discriminator alone, sequences a second, at a setting's length and vocabulary."""
-
-    setting: str
-    highway: str
-    scoring: str
-    conv2d: float
-    whole: float
-    shared: float
-    change: float
-    floor: float | None
-
-    @property
-    def ratio(self) -> float:
-        """Of what the engine does to conv2d."""
-        return self.shared / self.conv2d
-
-    @property
-    def passed(self) -> bool:
-        """Whether the floor holds."""
-        return self.floor is None or self.ratio >= self.floor
-
-
-def measure_scoring(setting: Setting, options: argparse.Namespace) -> list[Scored]:
-    """Completions of uniform tokens of ten prefixes, 512 each."""
-    case, device = Case(setting, options.seed, options.device), options.device
-    T, N = setting.max_length, 1 if options.quick else 512 // setting.batch
-    batches, kept = [], dict[object, object]()
-    generator = torch.Generator().manual_seed(options.seed)
-    rows_R = torch.arange(setting.batch).repeat_interleave(N)
-    for length in range(1, T, max(1, T // 10)):
-        tokens_RT = case.sequences.tokens_BT.cpu()[rows_R]
-        shape = tokens_RT[:, length:].shape
-        A = case.policy.vocabulary.num_actions
-        tokens_RT[:, length:] = torch.randint(A, shape, generator=generator)
-        completed = Sequences.from_tokens(tokens_RT.to(device), case.policy.vocabulary)
-        prefixes = Prefixes(case.sequences, rows_R.to(device), length, kept)
-        batches.append(replace(completed, prefixes=prefixes))
-    found = []
-    for highway in ("separate", "shared", "none"):
-        for scoring in ("float32", "bfloat16"):
-            if highway == "none" and scoring == "bfloat16" and device == "cpu":
-                continue  # nothing is rounded
-            exact = case.discriminator(highway)
-            made = case.discriminator(highway, scoring)
-            network = cast(ConvNetwork, exact.network)
-
-            def public(network: ConvNetwork = network) -> None:
-                for batch in batches[:: 1 if options.quick else 5]:
-                    for rows in batch.tokens_BT.split(64):
-                        conv2d_score(network, rows)
-
-            def whole(made: ConvDiscriminator = made) -> list[torch.Tensor]:
-                return [made(replace(batch, prefixes=None)).values_B for batch in batches]
-
-            def shared(made: ConvDiscriminator = made) -> list[torch.Tensor]:
-                return [made(batch).values_B for batch in batches]
-
-            public_batches = len(batches[:: 1 if options.quick else 5])
-            change = max(
-                float((exact(batch).values_B - values_B).abs().max())
-                for batch, values_B in zip(batches, shared(), strict=True)
-            )
-            whole()
-            rates = [
-                len(rows_R) * count / seconds(run, device)
-                for run, count in (
-                    (public, public_batches),
-                    (whole, len(batches)),
-                    (shared, len(batches)),
-                )
-            ]
-            key = (setting.name, highway, scoring)
-            floor = None if options.quick or device != "cpu" else SCORING_FLOORS.get(key)
-            found.append(Scored(*key, *rates, change=change, floor=floor))
-    return found
-
-
-def print_rollouts(rows: list[Row]) -> None:
+def print_table(rows: list[Row]) -> None:
     """The engine's table, for people."""
     columns = (
         "setting", "highway", "dtype", "tokens/s", "tables/s", "GEMM",
@@ -357,40 +264,6 @@ def print_rollouts(rows: list[Row]) -> None:
             verdict(row.floor, row.passed),
         )
     Console().print(table)
-
-
-def print_scoring(rows: list[Scored]) -> None:
-    """The discriminator's table, for people."""
-    columns = (
-        "setting", "highway", "scoring", "conv2d /s", "whole /s", "prefix shared /s",
-        "ratio", "largest change", "floor",
-    )  # fmt: skip
-    table = new_table("the discriminator alone, sequences a second", columns)
-    for row in rows:
-        table.add_row(
-            row.setting,
-            row.highway,
-            row.scoring,
-            *(f"{rate:,.0f}" for rate in (row.conv2d, row.whole, row.shared)),
-            f"{row.ratio:.1f}",
-            f"{row.change:.0e}",
-            verdict(row.floor, row.passed),
-        )
-    Console().print(table)
-
-
-def new_table(title: str, columns: Sequence[str]) -> Table:
-    """Text to the left, numbers to the right."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < 3 else "right")
-    return table
-
-
-def verdict(floor: float | None, passed: bool) -> str:
-    """The floor, and whether it holds."""
-    stated = "" if floor is None else f"{floor:g} "
-    return stated + ("" if floor is None and passed else "met" if passed else "missed")
 
 
 def reuse(options: argparse.Namespace) -> dict[str, float]:
@@ -452,21 +325,12 @@ def main() -> int:
         settings = [replace(s, batch=4, completions=2, every=s.max_length // 2) for s in settings]
         options.repeats = 1
     rows = [row for setting in settings for row in measure(setting, options)]
-    print_rollouts(rows)
-    scored = [
-        row
-        for setting in settings
-        if setting.name in ("S1", "S2")
-        for row in measure_scoring(setting, options)
-    ]
-    print_scoring(scored)
-    result: dict[str, object] = {
-        "rollouts": [asdict(row) for row in rows],
-        "scoring": [asdict(row) for row in scored],
-    }
+    print_table(rows)
+    result: dict[str, object] = {"rollouts": [asdict(row) for row in rows]}
     if "bfloat16" in options.dtype:
-        result["bfloat16"] = {s.name: changes_in_bfloat16(s, options) for s in settings}
-        for name, change in cast("dict[str, dict[str, float]]", result["bfloat16"]).items():
+        changes = {s.name: changes_in_bfloat16(s, options) for s in settings}
+        result["bfloat16"] = changes
+        for name, change in changes.items():
             listed = ", ".join(f"{what} {value:.1e}" for what, value in change.items())
             print(f"{name}: what bfloat16 does to the distribution: {listed}")
     if "molecules" in options.settings and not options.quick:
@@ -475,7 +339,7 @@ def main() -> int:
     print(f"seed {options.seed}, {options.repeats} repeats, one thread, {options.device}")
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(row.passed for row in (*rows, *scored)) else 1
+    return 0 if all(row.passed for row in rows) else 1
 
 
 if __name__ == "__main__":

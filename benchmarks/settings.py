@@ -3,8 +3,8 @@
 - ``S1``: SeqGAN's oracle task: 5,000 tokens, LSTM with embedding and state of 32, T = 20, N = 16.
 - ``S2``: MOSES' ORGAN: 30 tokens, two LSTM layers of 512, T = 100, N = 16.
 - ``S3``: GRU of 256, 64 tokens, T = 64, N = 8.
-- ``molecules``: the policy of S2, taught for a minute or two on the built-in molecules and kept in the
-  folder of temporary files: peaked, and most of its sequences end before T.
+- ``molecules``: the policy of S2, taught for a minute or two on the built-in molecules and kept in
+  the folder of temporary files: peaked, and most of its sequences end before T.
 
 B is 64. The policies of S1 to S3 have random weights, and no end token. All have the discriminator
 of SeqGAN's paper, with 1,720 filters.

@@ -1,4 +1,4 @@
-"""Time as benchmarks mean it: CPU time of one thread, or what CUDA events say; and the GEMM roof."""
+"""Time as benchmarks mean it: CPU time, or what CUDA events say; and the roof of GEMM."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def seconds(run: Callable[[], object], device: str = "cpu") -> float:
         run()
         return time.process_time() - start
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()  # type: ignore[no-untyped-call]
+    begin.record()
     run()
-    end.record()  # type: ignore[no-untyped-call]
+    end.record()
     torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1e3
+    return float(begin.elapsed_time(end)) / 1e3
 
 
 def gemm_roof(device: str, dtype: torch.dtype, repeats: int = 10) -> float:
