@@ -28,7 +28,6 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..envs import Constraint, Sequences
 from .plans import Backend, Plan, Scheme, Tile
 from .precision import at_least_float32
 from .sampling import Masks, complete, count_written, read_prefix
@@ -172,7 +171,7 @@ class _Graph(_Writer):
         self.climb: Climb = climb_by_steps
         if not plan.policy.fixed_shapes:
             raise ValueError(
-                f"backend 'graph' needs a policy whose state keeps its shapes, such as GRU or LSTM, "
+                "backend 'graph' needs a policy whose state keeps its shapes, such as GRU or LSTM, "
                 f"not {type(plan.policy).__name__}; take backend='tiled'"
             )
 

@@ -95,11 +95,10 @@ def _step(
     for layer in range(policy.layers):
         at = layer * policy.states
         below = new[at - policy.states] if layer else now[0]
-        weights = [
-            policy.weight(f"{kind}_{part}", layer)
-            for part in ("ih", "hh")
-            for kind in ("weight", "bias")
-        ]
+        weights = [policy.weight("weight_ih", layer), policy.input_bias(layer)]
+        weights.append(policy.weight("weight_hh", layer))
+        if kernel is gru_kernel:  # whose candidate keeps the state's bias apart
+            weights.append(policy.weight("bias_hh", layer))
         cells = now[at + 1 : at + policy.states]  # c, updated in place
         kernel[grid](
             token_R, table, below, *weights, now[at], *cells, new[at], rows, policy.hidden,

@@ -50,10 +50,13 @@ def _tanh(x):
 
 @triton.jit(do_not_specialize=["R"])
 def lstm_kernel(
-    tokens_ptr, table, x_ptr, w_ih, b_ih, w_hh, b_hh, h_ptr, c_ptr, h_new_ptr, R, H,
+    tokens_ptr, table, x_ptr, w_ih, b_in, w_hh, h_ptr, c_ptr, h_new_ptr, R, H,
     FIRST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """A layer's step: ``h_new_ptr`` and, in place, ``c_ptr``. The first layer reads the table."""
+    """A layer's step: ``h_new_ptr`` and, in place, ``c_ptr``.
+
+    The first layer reads its input's share in the gates from the table, bias included.
+    """
     rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     units = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     here = rows < R
@@ -68,10 +71,10 @@ def lstm_kernel(
         g += _looked_up(table, tokens, here, 2 * H, units, H, 4)
         o += _looked_up(table, tokens, here, 3 * H, units, H, 4)
     else:
-        i += _bias(b_ih, 0, units, H)
-        f += _bias(b_ih, H, units, H)
-        g += _bias(b_ih, 2 * H, units, H)
-        o += _bias(b_ih, 3 * H, units, H)
+        i += _bias(b_in, 0, units, H)
+        f += _bias(b_in, H, units, H)
+        g += _bias(b_in, 2 * H, units, H)
+        o += _bias(b_in, 3 * H, units, H)
         for start in range(0, H, BLOCK_K):
             inner = start + tl.arange(0, BLOCK_K)
             x = _tile(x_ptr, rows, here, inner, H)
@@ -86,20 +89,19 @@ def lstm_kernel(
         f = _add_product(f, h, w_hh, H, units, inner, H)
         g = _add_product(g, h, w_hh, 2 * H, units, inner, H)
         o = _add_product(o, h, w_hh, 3 * H, units, inner, H)
-    i = tl.sigmoid(i + _bias(b_hh, 0, units, H))
-    f = tl.sigmoid(f + _bias(b_hh, H, units, H))
-    g = _tanh(g + _bias(b_hh, 2 * H, units, H))
-    o = tl.sigmoid(o + _bias(b_hh, 3 * H, units, H))
-    c = f * _tile(c_ptr, rows, here, units, H).to(tl.float32) + i * g
+    old = _tile(c_ptr, rows, here, units, H).to(tl.float32)
+    c = tl.sigmoid(f) * old + tl.sigmoid(i) * _tanh(g)
     inside = here[:, None] & (units[None, :] < H)
     places = rows[:, None] * H + units[None, :]
     tl.store(c_ptr + places, c.to(c_ptr.dtype.element_ty), mask=inside)
-    tl.store(h_new_ptr + places, (o * _tanh(c)).to(h_new_ptr.dtype.element_ty), mask=inside)
+    tl.store(
+        h_new_ptr + places, (tl.sigmoid(o) * _tanh(c)).to(h_new_ptr.dtype.element_ty), mask=inside
+    )
 
 
 @triton.jit(do_not_specialize=["R"])
 def gru_kernel(
-    tokens_ptr, table, x_ptr, w_ih, b_ih, w_hh, b_hh, h_ptr, h_new_ptr, R, H,
+    tokens_ptr, table, x_ptr, w_ih, b_in, w_hh, b_hh, h_ptr, h_new_ptr, R, H,
     FIRST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """A layer's step, into ``h_new_ptr``. The first layer reads the table."""
@@ -116,9 +118,9 @@ def gru_kernel(
         update += _looked_up(table, tokens, here, H, units, H, 3)
         given += _looked_up(table, tokens, here, 2 * H, units, H, 3)
     else:
-        reset += _bias(b_ih, 0, units, H)
-        update += _bias(b_ih, H, units, H)
-        given += _bias(b_ih, 2 * H, units, H)
+        reset += _bias(b_in, 0, units, H)
+        update += _bias(b_in, H, units, H)
+        given += _bias(b_in, 2 * H, units, H)
         for start in range(0, H, BLOCK_K):
             inner = start + tl.arange(0, BLOCK_K)
             x = _tile(x_ptr, rows, here, inner, H)

@@ -140,12 +140,13 @@ def climb_by_steps(policy: Policy, stairs: Stairs) -> Tensor:
                 ended_R = ended_R | (token_R == vocabulary.eos)
             written_RT[: len(token_R), step] = token_R
             state = tuple(torch.cat([x, x[:B].repeat_interleave(N, dim=0)]) for x in state)
-    return written_RT.unflatten(0, (T - 1, B, N))
+    written: Tensor = written_RT.unflatten(0, (T - 1, B, N))
+    return written
 
 
 def unwritten(stairs: Stairs, pad: int) -> Tensor:
     """The prefixes of all rows, ``pad`` after them; (T - 1, B, N, T)."""
-    B, T = stairs.tokens_BT.shape
+    T = stairs.tokens_BT.shape[1]
     places_T = torch.arange(T, device=stairs.tokens_BT.device)
     after_TT = places_T > places_T[:-1, None]
     prefixes = stairs.tokens_BT[None, :, None].masked_fill(after_TT[:, None, None], pad)
@@ -167,7 +168,13 @@ class _Recording:
     def __init__(self, climb: Climb, policy: Policy, stairs: Stairs) -> None:
         with torch.no_grad():
             self._policy = deepcopy(policy)
-        self._stairs = replace(stairs, **{k: v.clone() for k, v in _tensors(stairs).items()})
+        self._stairs = replace(
+            stairs,
+            tokens_BT=stairs.tokens_BT.clone(),
+            b_B=stairs.b_B.clone(),
+            skip_BT=stairs.skip_BT.clone(),
+            seed=stairs.seed.clone(),
+        )
         with torch.cuda.device(policy.device):
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
