@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from stable_baselines3.common.type_aliases import GymEnv
@@ -51,6 +51,7 @@ class SeqGAN(Reinforce):
         completions: N, completions of every prefix.
         rollout_update: the share of the policy's weights that the rollout policy takes over after
             every update; 1 rolls out with the policy itself. The paper's code has 0.2.
+        rollout_dtype: of its weights while it writes completions, ``"bfloat16"``; None is its own.
         **options: those of ``Reinforce``.
     """
 
@@ -61,13 +62,17 @@ class SeqGAN(Reinforce):
         *,
         completions: int = 16,
         rollout_update: float = 1.0,
+        rollout_dtype: Literal["bfloat16"] | None = None,
         **options: Any,
     ) -> None:
+        if rollout_dtype not in (None, "bfloat16"):
+            raise ValueError(f"rollout_dtype is {rollout_dtype!r}; expected 'bfloat16' or None")
         if not 0 < rollout_update <= 1:
             raise ValueError(f"rollout_update is {rollout_update}; expected more than 0, at most 1")
         check_least(1, completions=completions)
         self.completions = completions
         self.rollout_update = rollout_update
+        self.rollout_dtype = rollout_dtype
         super().__init__(policy, env, **options)
 
     def _adopt_rewards(self) -> None:
@@ -132,6 +137,7 @@ class SeqGAN(Reinforce):
             completions=self.completions,
             seed=self._seed_of(Purpose.COMPLETIONS, self.rounds),
             constraint=self.constraint,
+            dtype=torch.bfloat16 if self.rollout_dtype else None,
         )
 
     def _shape_terminal(self, sequences: Sequences, values_B: Tensor) -> Tensor:

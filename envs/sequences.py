@@ -3,7 +3,7 @@
 # Shapes: B sequences, T steps
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefixes:
+    """What a batch of completions begins with: its row r goes on from sequence ``rows_R[r]``.
+
+    A reward need not look at it. One that does can score a prefix once for all its completions.
+
+    Args:
+        sequences: B sequences.
+        rows_R: int64, which of them each row begins with.
+        length: how many tokens of it, the same for all rows.
+        kept: what rewards have computed of ``sequences``, each under a key of its own; shared by
+            all batches of completions of them.
+    """
+
+    sequences: Sequences
+    rows_R: Tensor
+    length: int
+    kept: dict[object, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Sequences:
     """B sequences of at most T tokens; nothing of it changes once it is made.
 
@@ -27,12 +47,14 @@ class Sequences:
         vocabulary: what the ids mean.
         log_probs_BT: log-probabilities in nats that the writing policy gave the tokens, 0 in the
             padding; None where nobody sampled them.
+        prefixes: what they begin with, where they are completions.
     """
 
     tokens_BT: Tensor
     lengths_B: Tensor
     vocabulary: Vocabulary
     log_probs_BT: Tensor | None = None
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         if self.tokens_BT.ndim != 2 or self.lengths_B.shape != self.tokens_BT.shape[:1]:
