@@ -10,22 +10,27 @@ been stopped.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
 from ..envs import Sequences
-from ..rewards import BudgetExhausted, Progress, Scores
+from ..rewards import BudgetExhausted, Progress, Reward, Scores
+from ..rewards.state import with_prefix
 from .assembled import Purpose
+from .losses import constrained
 from .policies import Policy
 from .pretraining import seeded
 from .progress import ProgressBar
 from .recording import record_round
+from .replay import read_experience
 from .sampling import at_least_float32, sample
 from .taught import TaughtAgent
 
@@ -37,10 +42,12 @@ class Batch:
     Args:
         sequences: B of them, with their log-probabilities.
         written_BT: bool, True at what the policy wrote: neither padding nor a prompt.
+        ahead: whether it was written ahead, by the policy before its last update.
     """
 
     sequences: Sequences
     written_BT: Tensor
+    ahead: bool = False
 
     def cut(self) -> tuple[Tensor, Tensor]:
         """Tokens and ``written_BT`` without the columns that are padding in every row."""
@@ -80,7 +87,14 @@ class SequenceAgent(TaughtAgent):
     The base of all agents. A subclass defines ``_update``, which learns from a batch and its
     values; it may write (``_write``) and value (``_value``) another way. ``AssembledAgent`` has the
     options that are common to all.
+
+    With ``overlap`` a batch is scored in a thread of its own while the next one is written, which
+    then comes from a policy one update old; each agent says what it does about that. The batch that
+    was written ahead is part of a checkpoint, so that a resumed run goes on with it.
     """
+
+    _ahead: Batch | None = None
+    _following: Batch | None = None
 
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} with {type(self.policy).__name__}"
@@ -92,9 +106,13 @@ class SequenceAgent(TaughtAgent):
 
     def _train_round(self) -> Round:
         """Write, value, update; everything random from ``self._seed_of(purpose, ...)``."""
-        batch = self._write(self.rounds)
+        batch, self._following = self._ahead or self._write(self.rounds), None
         values = self._value(batch)
+        if self.replay_batch_size:
+            self.remember(batch.sequences, values.scores.values_B)
+            self.replay.expect(values.scores.values_B)
         metrics = values.metrics | self._update(batch, values)
+        self._ahead = self._following  # from here on: a round that failed is begun again
         if self._trainable_rewards() and self.discriminator_steps:
             real = self._real_sequences(None)
             for step in range(self.discriminator_steps):
@@ -114,12 +132,28 @@ class SequenceAgent(TaughtAgent):
         return Batch(sequences, sequences.mask_BT)
 
     def _value(self, batch: Batch) -> Values:
-        """What each token is worth; here the finished sequence's score goes to all of them."""
+        """What each token is worth; here the finished sequence's score goes to all of them.
+
+        With ``overlap`` the next batch is written meanwhile, by the policy as it is before the
+        update that waits for these scores.
+        """
         assert self.task is not None
-        scores = self.task.reward(batch.sequences)
+        finish = self._begin_scoring(self.task.reward, batch.sequences)
+        if self.overlap:
+            self._following = replace(self._write(self.rounds + 1), ahead=True)
+        scores = finish()
         usable_BT = batch.written_BT & scores.ok_B[:, None]
         values_B1 = scores.values_B.to(self.policy.dtype)[:, None]
         return Values(torch.where(usable_BT, values_B1, 0.0), usable_BT, scores)
+
+    def _begin_scoring(self, reward: Reward, sequences: Sequences) -> Callable[[], Scores]:
+        """Gives the scores when they are asked for; with ``overlap`` the scoring has begun."""
+        if not self.overlap:
+            return lambda: reward(sequences)
+        thread = ThreadPoolExecutor(1)
+        scores = thread.submit(reward, sequences)
+        thread.shutdown(wait=False)
+        return scores.result
 
     @abstractmethod
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
@@ -134,10 +168,53 @@ class SequenceAgent(TaughtAgent):
         """
         with torch.backends.cudnn.flags(enabled=False):
             logits_BTA: Tensor = policy(tokens_BT)
+        return constrained(logits_BTA, self._allowed(tokens_BT))
+
+    def _allowed(self, tokens_BT: Tensor) -> Tensor | None:
+        """The masks under which the tokens were written, (B, T, A); None without a constraint."""
         if self.constraint is None:
-            return logits_BTA
+            return None
         bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
-        return logits_BTA.masked_fill(~bound.along(tokens_BT), -torch.inf)
+        return bound.along(tokens_BT)
+
+    # --- what is learnt from again --------------------------------------------------------------
+
+    def remember(self, sequences: Sequences | list[str], scores: Tensor | list[float]) -> None:
+        """Keep the best of these for replay; with ``experience`` a file's, before the first round.
+
+        They may be anybody's: what is learnt from replayed sequences holds whoever wrote them, and
+        their scores are taken for what the task's reward would say.
+
+        Args:
+            sequences: what was written.
+            scores: what each was worth; NaN: not known.
+
+        Raises:
+            ValueError: a sequence is too long, or is none of the vocabulary.
+        """
+        assert self.task is not None
+        sequences, canonical = self._real_sequences(sequences), self.task.canonical
+        values_B = torch.as_tensor(scores).to(self.device)
+        values_B = values_B.masked_fill(~self._can_be_written(sequences), torch.nan)
+        keys = [(canonical(text) if canonical else None) or text for text in sequences.texts]
+        self.replay.add(keys, sequences.tokens_BT, values_B)
+
+    def _can_be_written(self, sequences: Sequences) -> Tensor:
+        """Whether the constraint allows every token; bool (B,)."""
+        tokens_BT = sequences.tokens_BT.to(self.device)
+        allowed_BTA = self._allowed(tokens_BT)
+        if allowed_BTA is None:
+            return torch.ones_like(tokens_BT[:, 0], dtype=torch.bool)
+        chosen_BT1 = tokens_BT.clamp(max=self.policy.vocabulary.num_actions - 1)[:, :, None]
+        padding_BT = tokens_BT == self.policy.vocabulary.pad
+        return (allowed_BTA.gather(2, chosen_BT1)[:, :, 0] | padding_BT).all(dim=1)
+
+    def _draw_replayed(self, seed: int) -> tuple[Batch, Tensor]:
+        """Remembered sequences and their scores."""
+        tokens_BT, values_B = self.replay.draw(self.replay_batch_size, seed)
+        tokens_BT = tokens_BT.to(self.device)
+        sequences = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
+        return Batch(sequences, sequences.mask_BT), values_B.to(self.device)
 
     # --- learning ---------------------------------------------------------------------------
 
@@ -203,6 +280,8 @@ class SequenceAgent(TaughtAgent):
 
     def _before_learning(self) -> None:
         """Make what has to be there before the first round."""
+        if self.experience is not None and self.rounds == 0 and not len(self.replay):
+            self.remember(*read_experience(self.experience))
 
     def _can_be_scored(self) -> bool:
         """Whether the reward can score another round; ``stopped`` says why not."""
@@ -221,8 +300,12 @@ class SequenceAgent(TaughtAgent):
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        if not norm.isfinite():
+        norms = [
+            torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
+            for group in self.optimizer.param_groups  # the policy's, and a critic's after it
+        ]
+        norm = norms[0]
+        if not torch.stack(norms).isfinite().all():
             raise FloatingPointError(
                 f"the gradient's norm is {float(norm)} in round {self.rounds} (loss "
                 f"{float(loss.detach())}), so the policy was left as it was; take a smaller "
@@ -240,6 +323,33 @@ class SequenceAgent(TaughtAgent):
         bar = CallbackList([made, ProgressBar(type(self).__name__)])
         bar.init_callback(self)
         return bar
+
+    # --- what is under way --------------------------------------------------------------------
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Use another environment with the same vocabulary."""
+        super().set_env(env, force_reset)
+        self._ahead = None  # it was written for the other one
+
+    def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, state = super()._checkpoint()
+        if self._ahead is not None:
+            sequences = self._ahead.sequences
+            assert sequences.log_probs_BT is not None
+            tensors |= {
+                "ahead.tokens": sequences.tokens_BT,
+                "ahead.log_probs": sequences.log_probs_BT,
+                "ahead.written": self._ahead.written_BT,
+            }
+        return tensors, state
+
+    def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        super()._setup_loaded(tensors, state)
+        if saved := with_prefix("ahead", tensors):
+            tokens_BT = saved["tokens"].to(self.device)
+            found = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
+            sequences = replace(found, log_probs_BT=saved["log_probs"].to(self.device))
+            self._ahead = Batch(sequences, saved["written"].to(self.device), ahead=True)
 
     # --- writing ----------------------------------------------------------------------------
 
