@@ -56,6 +56,13 @@ class Critic(nn.Module):
         features_BTH = policy.features(tokens_BT)
         return policy.output(features_BTH), self.head(features_BTH)[:, :, 0]
 
+    def values(self, policy: Policy, tokens_BT: Tensor) -> Tensor:
+        """Values (B, T) alone."""
+        if self.network is not None:
+            values_BT: Tensor = self.network(tokens_BT)[:, :, 0]
+            return values_BT
+        return self.beside(policy, tokens_BT)[1]
+
     @torch.no_grad()
     def begin_as(self, policy: Policy) -> None:
         """Read prefixes as the policy does now, where the critic has a network of its own."""

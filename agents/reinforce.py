@@ -156,7 +156,7 @@ class Reinforce(PolicyGradientAgent):
         if self.value_network is None:
             return None
         with torch.backends.cudnn.flags(enabled=False):
-            return self.value_network.beside(self.policy, tokens_BT)[1]
+            return self.value_network.values(self.policy, tokens_BT)
 
     def _advantages(
         self, batch: Batch, values: Values, expected_BT: Tensor | None
