@@ -18,8 +18,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Reward, Scores
@@ -27,11 +28,12 @@ from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .losses import constrained
 from .policies import Policy
+from .precision import at_least_float32
 from .pretraining import seeded
 from .progress import ProgressBar
 from .recording import record_round
 from .replay import read_experience
-from .sampling import at_least_float32, sample
+from .sampling import sample
 from .taught import TaughtAgent
 
 
@@ -197,7 +199,7 @@ class SequenceAgent(TaughtAgent):
         values_B = torch.as_tensor(scores).to(self.device)
         values_B = values_B.masked_fill(~self._can_be_written(sequences), torch.nan)
         keys = [(canonical(text) if canonical else None) or text for text in sequences.texts]
-        self.replay.add(keys, sequences.tokens_BT, values_B)
+        self.replay.add(keys, sequences, values_B)
 
     def _can_be_written(self, sequences: Sequences) -> Tensor:
         """Whether the constraint allows every token; bool (B,)."""
@@ -211,9 +213,10 @@ class SequenceAgent(TaughtAgent):
 
     def _draw_replayed(self, seed: int) -> tuple[Batch, Tensor]:
         """Remembered sequences and their scores."""
-        tokens_BT, values_B = self.replay.draw(self.replay_batch_size, seed)
-        tokens_BT = tokens_BT.to(self.device)
-        sequences = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
+        tokens, values_B = self.replay.draw(self.replay_batch_size, seed)
+        vocabulary = self.policy.vocabulary
+        tokens_BT = pad_sequence(tokens, batch_first=True, padding_value=vocabulary.pad)
+        sequences = Sequences.from_tokens(tokens_BT.to(self.device), vocabulary)
         return Batch(sequences, sequences.mask_BT), values_B.to(self.device)
 
     # --- learning ---------------------------------------------------------------------------
@@ -326,11 +329,6 @@ class SequenceAgent(TaughtAgent):
 
     # --- what is under way --------------------------------------------------------------------
 
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Use another environment with the same vocabulary."""
-        super().set_env(env, force_reset)
-        self._ahead = None  # it was written for the other one
-
     def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, state = super()._checkpoint()
         if self._ahead is not None:
@@ -345,7 +343,8 @@ class SequenceAgent(TaughtAgent):
 
     def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         super()._setup_loaded(tensors, state)
-        if saved := with_prefix("ahead", tensors):
+        saved = with_prefix("ahead", tensors)
+        if saved and saved["tokens"].shape[1] == self.max_length:  # else for another task
             tokens_BT = saved["tokens"].to(self.device)
             found = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
             sequences = replace(found, log_probs_BT=saved["log_probs"].to(self.device))
@@ -360,6 +359,8 @@ class SequenceAgent(TaughtAgent):
         seed: int | None = None,
         prompt: str | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Sequences:
         """Write ``n`` sequences.
 
@@ -368,6 +369,8 @@ class SequenceAgent(TaughtAgent):
             seed: one seed, one result; None gives other sequences at every call.
             prompt: what all of them begin with.
             temperature: below 1 is sharper.
+            top_k: only the k most probable tokens are drawn from.
+            top_p: only the fewest tokens that have this probability together are drawn from.
         """
         if seed is None:
             seed = self._seed_of(Purpose.SAMPLE, self.sampled)
@@ -379,6 +382,8 @@ class SequenceAgent(TaughtAgent):
             seed=seed,
             prompt=prompt,
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
             constraint=self.constraint,
         )
 

@@ -131,13 +131,15 @@ class Reinforce(PolicyGradientAgent):
             return {}
         logits_BTA = self._logits(self.policy, tokens_BT)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)
-        weighted_BT = advantages_BT
+        metrics: dict[str, float] = {}
+        weights_B = torch.ones_like(log_probs_BT[:, 0])
         if batch.ahead:
             assert batch.sequences.log_probs_BT is not None
             then_BT = batch.sequences.log_probs_BT[:, :T].masked_fill(~mask_BT, 0.0)
-            weighted_BT = importance_weights(log_probs_BT, then_BT)[:, None] * advantages_BT
-        loss = reinforce_loss(log_probs_BT, weighted_BT, usable_BT)
-        metrics = {
+            weights_B = importance_weights(log_probs_BT, then_BT)
+            metrics["train/largest_weight"] = float(weights_B.max())
+        loss = reinforce_loss(log_probs_BT, weights_B[:, None] * advantages_BT, usable_BT)
+        metrics |= {
             "train/policy_gradient_loss": float(loss.detach()),
             "train/advantage_std": float(advantages_BT[usable_BT].std(correction=0)),
             "train/entropy": float(-log_probs_BT.detach().sum() / mask_BT.sum()),

@@ -5,17 +5,19 @@ last. Experience from a file goes the same way: its sequences stand in the memor
 round, and stay until better ones are found.
 """
 
-# Shapes: B sequences, M sequences in the memory, T steps
+# Shapes: B sequences, M sequences in the memory, T steps, L tokens of all of them together
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..envs import Sequences
 from ..rewards.state import State
 
 _SCORES = ("score", "reward", "value")  # names of a column, as people and runs write it
@@ -39,17 +41,19 @@ class Replay:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, keys: Sequence[str], tokens_BT: Tensor, values_B: Tensor) -> None:
+    def add(self, keys: Sequence[str], sequences: Sequences, values_B: Tensor) -> None:
         """Take in what is better than what is there; NaN, a failure, never is.
 
         Args:
             keys: under which each sequence stands.
-            tokens_BT: int64, padded to one T at every call.
-            values_B: scores.
+            sequences: B of them.
+            values_B: their scores.
         """
-        for key, tokens_T, value in zip(keys, tokens_BT.cpu(), values_B.tolist(), strict=True):
+        lengths = sequences.lengths_B.tolist()
+        rows = zip(keys, sequences.tokens_BT.cpu(), lengths, values_B.tolist(), strict=True)
+        for key, tokens_T, length, value in rows:
             if not math.isnan(value):
-                self._rows[key] = (value, tokens_T)
+                self._rows[key] = (value, tokens_T[:length])
         best = sorted(self._rows.items(), key=lambda row: -row[1][0])  # stable: the older first
         self._rows = dict(best[: self.size])
 
@@ -59,31 +63,30 @@ class Replay:
         if len(known_B):
             self.expected = float(known_B[0] + (known_B - known_B[0]).mean())
 
-    def draw(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Tokens (n, T) and values (n,) of different sequences; of all if there are fewer."""
+    def draw(self, n: int, seed: int) -> tuple[list[Tensor], Tensor]:
+        """The tokens of ``n`` different sequences, of all if there are fewer, and their values."""
         generator = torch.Generator().manual_seed(seed)
         rows = list(self._rows.values())
         chosen = torch.randperm(len(rows), generator=generator)[:n].tolist()
-        values = torch.tensor([rows[i][0] for i in chosen])
-        return torch.stack([rows[i][1] for i in chosen]), values
+        return [rows[i][1] for i in chosen], torch.tensor([rows[i][0] for i in chosen])
 
     def state(self) -> State:
         """For a checkpoint."""
+        kept: dict[str, Any] = {"keys": list(self._rows), "expected": self.expected}
         if not self._rows:
-            return {}, {"keys": [], "expected": self.expected}
+            return {}, kept
         values, tokens = zip(*self._rows.values(), strict=True)
-        tensors = {"tokens": torch.stack(tokens), "values": torch.tensor(values).double()}
-        return tensors, {"keys": list(self._rows), "expected": self.expected}
+        kept["lengths"] = [len(each) for each in tokens]
+        return {"tokens_L": torch.cat(tokens), "values_M": torch.tensor(values).double()}, kept
 
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, object]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
-        keys, expected = state["keys"], state["expected"]
-        assert isinstance(keys, list)
-        self.expected = None if expected is None else float(str(expected))
+        self.expected = None if state["expected"] is None else float(state["expected"])
         self._rows = {}
-        if keys:
-            rows = zip(keys, tensors["values"].tolist(), tensors["tokens"], strict=True)
-            self._rows = {str(key): (value, tokens_T) for key, value, tokens_T in rows}
+        if state["keys"]:
+            tokens = tensors["tokens_L"].split([int(length) for length in state["lengths"]])
+            rows = zip(tensors["values_M"].tolist(), tokens, strict=True)
+            self._rows = dict(zip(map(str, state["keys"]), rows, strict=True))
 
 
 def read_experience(path: str | Path) -> tuple[list[str], list[float]]:

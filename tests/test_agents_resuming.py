@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,12 @@ def test_a_spent_budget_ends_overlapped_rounds_with_a_whole_one(tmp_path: Path) 
         resumed.task.reward.ensure_usable()  # type: ignore[union-attr]
 
 
-def test_another_environment_is_not_given_what_was_written_for_the_last_one() -> None:
-    agent = make(overlap=True).learn(1)
-    agent.set_env(TokenEnv(task_with()))
-    assert agent._ahead is None
+def test_another_task_is_not_given_what_was_written_for_the_last_one(tmp_path: Path) -> None:
+    make(overlap=True).learn(1).save(tmp_path / "a")
+    assert load_agent(tmp_path / "a", TokenEnv(task_with()))._ahead is not None
+    longer = load_agent(tmp_path / "a", TokenEnv(replace(task_with(), max_length=5)))
+    assert longer._ahead is None
+    assert longer.learn(1).rounds == 1
 
 
 def test_overlap_does_no_harm_where_rounds_have_completions() -> None:
