@@ -78,7 +78,7 @@ class Reinvent(SequenceAgent):
         if self.replay_batch_size and len(self.replay):
             seed = self._seed_of(Purpose.REPLAY, self.rounds)
             replayed, known_B = self._draw_replayed(seed)
-            parts.append(self._log_probs(replayed))
+            parts.append(self._log_probs(Batch(replayed, replayed.mask_BT)))
             scores.append(known_B)
         log_probs_B, prior_B = (torch.cat(each) for each in zip(*parts, strict=True))
         loss = augmented_likelihood_loss(log_probs_B, prior_B, torch.cat(scores), self.sigma)

@@ -152,6 +152,15 @@ def test_a_batch_written_ahead_counts_by_its_importance_weights(
     assert (uncorrected - exact).norm() > 0.05 * exact.norm()
 
 
+@pytest.mark.parametrize("baseline", ["leave_one_out", "group", "learned", "none"])
+def test_it_learns_a_task_with_a_known_optimum(baseline: Any) -> None:
+    agent = make(baseline=baseline, batch_size=32, learning_rate=0.02)
+    random, optimum = 1 / 3, 1.0
+    assert abs(sum(likeness(agent.sample(300, seed=9).texts)) / 300 - random) < 0.1
+    agent.learn(6000)
+    assert sum(likeness(agent.sample(300, seed=9).texts)) / 300 > 0.85 * optimum
+
+
 # --- pulls and replay -----------------------------------------------------------------------
 
 
