@@ -44,7 +44,14 @@ def right(texts: list[str]) -> list[float]:
     return [sum(map(str.__eq__, text, TARGET)) / len(TARGET) for text in texts]
 
 
-def make(kind: type[Reinforce], seed: int, overlap: bool, wait: float = 0.0) -> Reinforce:
+def make(
+    kind: type[Reinforce],
+    seed: int,
+    overlap: bool,
+    *,
+    learning_rate: float = 0.01,
+    wait: float = 0.0,
+) -> Reinforce:
     """An agent whose objective waits ``wait`` seconds a batch."""
 
     def score(texts: list[str]) -> list[float]:
@@ -55,8 +62,8 @@ def make(kind: type[Reinforce], seed: int, overlap: bool, wait: float = 0.0) -> 
     reward = FunctionObjective(score, memo=False)
     task = Task(name="Target", vocabulary=vocabulary, max_length=len(TARGET), reward=reward)
     return kind(
-        "GRU", TokenEnv(task), seed=seed, overlap=overlap, batch_size=32, learning_rate=0.02,
-        policy_kwargs={"hidden": 32, "embedding": 8},
+        "GRU", TokenEnv(task), seed=seed, overlap=overlap, batch_size=32,
+        learning_rate=learning_rate, policy_kwargs={"hidden": 32, "embedding": 8},
     )  # fmt: skip
 
 
@@ -88,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=40_000)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--rounds", type=int, default=20, help="in a measurement of time")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -95,8 +103,8 @@ def main() -> None:
     wait = writing_time()
     ratios = np.array(
         [
-            seconds(make(Reinforce, seed, True, wait), options.rounds)
-            / seconds(make(Reinforce, seed, False, wait), options.rounds)
+            seconds(make(Reinforce, seed, True, wait=wait), options.rounds)
+            / seconds(make(Reinforce, seed, False, wait=wait), options.rounds)
             for seed in range(options.seeds)
         ]
     )
@@ -104,7 +112,10 @@ def main() -> None:
     kinds["overlap, weights 1"] = (Uncorrected, True)
     returns: dict[str, np.ndarray] = {}
     for name, (kind, overlap) in kinds.items():
-        agents = [make(kind, s, overlap).learn(options.tokens) for s in range(options.seeds)]
+        agents = [
+            make(kind, seed, overlap, learning_rate=options.learning_rate).learn(options.tokens)
+            for seed in range(options.seeds)
+        ]
         returns[name] = np.array([np.mean(right(a.sample(500, seed=99).texts)) for a in agents])
     table = Table("", f"return after {options.tokens:,} tokens", "less that without overlap")
     result: dict[str, list[float]] = {"time": [*mean_and_error(ratios)]}
