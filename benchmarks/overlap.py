@@ -93,8 +93,8 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     """Measure, print, and exit 1 where a floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=12)
-    parser.add_argument("--tokens", type=int, default=40_000)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=30_000)
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--rounds", type=int, default=20, help="in a measurement of time")
     parser.add_argument("--json", type=Path)
