@@ -2,10 +2,12 @@
 
 from .base import SequenceAgent
 from .checkpoint import CheckpointError
+from .hill_climb import AugmentedHillClimb
 from .loading import AGENTS, load_agent
 from .organ import ORGAN
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .reinforce import Reinforce
+from .reinvent import Reinvent
 from .rollouts import Rollouts, action_values
 from .sampling import sample
 from .sb3 import GeneratorPolicy, GRUExtractor, TransformerExtractor
@@ -14,6 +16,7 @@ from .seqgan import SeqGAN
 __all__ = [
     "AGENTS",
     "ORGAN",
+    "AugmentedHillClimb",
     "CheckpointError",
     "GRUExtractor",
     "GRUPolicy",
@@ -21,6 +24,7 @@ __all__ = [
     "LSTMPolicy",
     "Policy",
     "Reinforce",
+    "Reinvent",
     "Rollouts",
     "SeqGAN",
     "SequenceAgent",

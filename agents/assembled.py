@@ -30,6 +30,7 @@ from .checks import check_device, check_least, check_positive
 from .counter_rng import fold_in
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .pretraining import seeded
+from .replay import Replay
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy for policy in (GRUPolicy, LSTMPolicy, TransformerPolicy)
@@ -57,6 +58,8 @@ class Purpose(IntEnum):
     DISCRIMINATOR = 4
     PREDICTION = 5
     SAMPLE = 6
+    MINIBATCHES = 7
+    REPLAY = 8
 
 
 @dataclass
@@ -82,6 +85,11 @@ class AssembledAgent(BaseAlgorithm):
         max_grad_norm: the gradient's norm is clipped to it.
         discriminator_steps: updates of each reward that learns, a discriminator, a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        replay_batch_size: of the best sequences so far, how many are learnt from again at every
+            update; 0: none.
+        replay_size: how many of them are remembered.
+        experience: a CSV file of sequences with scores, to remember the best of before the first
+            round; see ``remember``.
         overlap: score a batch in a thread of its own, while what does not need the scores goes on;
             it saves time where objectives wait for worker processes, other programs or a network.
         policy_kwargs: keywords of the policy, where it is made by name.
@@ -105,6 +113,9 @@ class AssembledAgent(BaseAlgorithm):
         max_grad_norm: float = 1.0,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        replay_batch_size: int = 0,
+        replay_size: int = 100,
+        experience: str | None = None,
         overlap: bool = False,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -115,7 +126,13 @@ class AssembledAgent(BaseAlgorithm):
         _init_setup_model: bool = True,
     ) -> None:
         check_least(1, batch_size=batch_size, discriminator_batch_size=discriminator_batch_size)
-        check_least(0, discriminator_steps=discriminator_steps)
+        check_least(1, replay_size=replay_size)
+        check_least(0, discriminator_steps=discriminator_steps, replay_batch_size=replay_batch_size)
+        if experience is not None and not replay_batch_size:
+            raise ValueError(
+                f"experience is {experience!r} and replay_batch_size 0, so it would not be learnt "
+                "from; say how many sequences an update, such as replay_batch_size=16"
+            )
         check_positive(max_grad_norm=max_grad_norm)
         if not callable(learning_rate):
             check_positive(learning_rate=learning_rate)
@@ -138,6 +155,9 @@ class AssembledAgent(BaseAlgorithm):
         self.max_grad_norm = max_grad_norm
         self.discriminator_steps = discriminator_steps
         self.discriminator_batch_size = discriminator_batch_size
+        self.replay_batch_size, self.replay_size = replay_batch_size, replay_size
+        self.replay = Replay(replay_size)
+        self.experience = experience
         self.overlap = overlap
         self.stats_window_size = stats_window_size
         self.rounds = 0

@@ -67,6 +67,8 @@ class StoredAgent(AssembledAgent):
             "pretraining": vars(self.pretraining),
             "rewards": {},
         }
+        more, state["replay"] = self.replay.state()
+        tensors |= {f"replay.{k}": v for k, v in more.items()}
         if self._pretraining_optimizer is not None:
             more, groups = flatten_optimizer("pretraining", self._pretraining_optimizer)
             tensors |= more
@@ -189,6 +191,7 @@ class StoredAgent(AssembledAgent):
         self.max_length = int(state["max_length"])
         if not 1 <= self.max_length < 2**31:
             raise ValueError(f"max_length is {self.max_length}; expected at least 1, below 2**31")
+        self.replay.restore(with_prefix("replay", tensors), state["replay"])
         self.num_timesteps = int(state["num_timesteps"])
         self.rounds, self.sampled = int(state["rounds"]), int(state["sampled"])
         self._n_updates = int(state["updates"])

@@ -58,12 +58,17 @@ class RecurrentPolicy(Policy):
         zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
         return (zeros_BH,) * (self.states * self.layers)
 
-    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Logits (B, T, A) in one pass."""
+    def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The last layer's hidden states (B, T, H)."""
         refuse_condition(condition)
         inputs = self.dropout(self.embedding(self.shifted(tokens_BT)))
         hidden_BTH, _ = self.network(inputs)
-        logits_BTA: Tensor = self.output(self.dropout(hidden_BTH))
+        dropped_BTH: Tensor = self.dropout(hidden_BTH)
+        return dropped_BTH
+
+    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits (B, T, A) in one pass."""
+        logits_BTA: Tensor = self.output(self.features(tokens_BT, condition))
         return logits_BTA
 
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:

@@ -65,14 +65,19 @@ class TransformerPolicy(Policy):
         """The constructor's keywords."""
         return dict(self._config)
 
-    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Logits (B, T, A) in one pass."""
+    def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The residual stream after the last block, normalised (B, T, D)."""
         refuse_condition(condition)
         x_BTD = self.dropout(self.embedding(self.shifted(tokens_BT)))
         turns = rotation(0, tokens_BT.shape[1], self.width // self.heads, x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD, turns)
-        logits_BTA: Tensor = self.output(self.norm(x_BTD))
+        normed_BTD: Tensor = self.norm(x_BTD)
+        return normed_BTD
+
+    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits (B, T, A) in one pass."""
+        logits_BTA: Tensor = self.output(self.features(tokens_BT, condition))
         return logits_BTA
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
