@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import yaml
 from tokengym.agents import ORGAN
 from tokengym.agents.checkpoint import load_checkpoint
 from tokengym.train.command_line import main
+from tokengym.train.run_folder import RunFolder
 from tokengym.train.stopping import StopRequest
 
 CONFIG = """
@@ -116,14 +118,13 @@ def test_figures_are_of_whom_they_say(run: Run) -> None:
         assert names | {f"{name}_se" for name in names} <= set(row)
     for broken in ("{", "[]", '{"data": 3}'):
         Path("a/summary.json").write_text(broken)
-        message = run("train", "--resume", "--run", "a", code=2)
-        assert "summary.json is no table of figures" in message
+        message = run("report", "a", code=2)
+        assert "a/summary.json" in message
+        assert "resume the run, and it is written anew" in message
     Path("a/summary.json").unlink()
     assert "has no figures" in run("report", "a", code=2)
     run("train", "--resume", "--run", "a")
-    again = json.loads(Path("a/summary.json").read_text())
-    assert list(again) == ["data", "trained"]  # the pretrained agent is no more
-    assert again["trained"] == rows["trained"]
+    assert json.loads(Path("a/summary.json").read_text()) == rows
 
 
 def test_a_folder_of_something_else_is_left_alone(run: Run) -> None:
@@ -155,6 +156,88 @@ def test_any_error_leaves_a_whole_round(run: Run, monkeypatch: Any, when: str) -
     run("train", "small.yaml", "--run", "whole")
     for name in ("samples.csv", "scores.jsonl"):
         assert (Path("a") / name).read_bytes() == (Path("whole") / name).read_bytes()
+
+
+def full(*_: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def unwritable(*_: Any) -> Any:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("refuse", [full, unwritable])
+def test_a_disk_that_takes_no_checkpoint(run: Run, monkeypatch: Any, refuse: Any) -> None:
+    """It is said, the run goes on and tries again, and what was saved before stays whole."""
+    real, calls, kept = os.fsync, [], []
+
+    def refuse_for_a_while(number: int) -> None:
+        calls.append(number)
+        if 9 <= len(calls) < 11:
+            kept.append(Path("a/checkpoint.safetensors").read_bytes())
+            refuse()
+        real(number)
+
+    with warnings.catch_warnings(), monkeypatch.context() as patched:
+        warnings.simplefilter("always")
+        patched.setattr(os, "fsync", refuse_for_a_while)
+        printed = run("train", "small.yaml", "--run", "a", "--save_every", "0", errors=True)
+    assert printed.count("no checkpoint could be written") == 1
+    assert len(kept) == 2
+    assert len(set(kept)) == 1
+    assert not list(Path("a").glob(".*"))
+    run("train", "small.yaml", "--run", "b")
+    for name in ("summary.json", "samples.csv", "scores.jsonl"):
+        assert (Path("a") / name).read_bytes() == (Path("b") / name).read_bytes()
+
+
+def test_a_run_whose_end_could_not_be_saved_says_so(run: Run, monkeypatch: Any) -> None:
+    def refuse(self: RunFolder, agent: object) -> None:
+        if self.checkpoint.exists():
+            full()
+        real(self, agent)  # type: ignore[arg-type]
+
+    real = RunFolder.save
+    with warnings.catch_warnings(), monkeypatch.context() as patched:
+        warnings.simplefilter("ignore")
+        patched.setattr(RunFolder, "save", refuse)
+        message = run("train", "small.yaml", "--run", "a", code=2)
+    assert "the last checkpoint could not be written: [Errno 28] No space left" in message
+    run("train", "--resume", "--run", "a")
+    run("train", "small.yaml", "--run", "b")
+    assert Path("a/samples.csv").read_bytes() == Path("b/samples.csv").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_ends_before_the_work(run: Run, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", unwritable)
+        assert "Permission denied" in run("train", "small.yaml", "--run", "a", code=2)
+    message = run("train", "small.yaml", "--run", "a")
+    assert "trained" in message
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins(run: Run, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "save", full)
+        run("train", "small.yaml", "--run", "a", code=2)
+    assert "or --resume a run that was stopped" in run("train", "small.yaml", "--run", "a", code=2)
+    run("train", "--resume", "--run", "a")
+    assert Path("a/samples.csv").exists()
+
+
+def test_what_leads_out_of_the_folder_is_not_written(run: Run, tmp_path: Path) -> None:
+    run("train", "small.yaml", "--run", "a", "--total_timesteps", "0")
+    (outside := tmp_path / "precious").write_text("mine\n")
+    os.symlink(outside, "a/scores.jsonl")
+    message = run("train", "--resume", "--run", "a", "--total_timesteps", "60", code=2)
+    assert "a/scores.jsonl is a link to" in message
+    Path("a/scores.jsonl").unlink()
+    os.replace("a/checkpoint.safetensors", tmp_path / "elsewhere.safetensors")
+    os.symlink(tmp_path / "elsewhere.safetensors", "a/checkpoint.safetensors")
+    before = (tmp_path / "elsewhere.safetensors").read_bytes()
+    run("train", "--resume", "--run", "a", "--total_timesteps", "60")
+    assert (tmp_path / "elsewhere.safetensors").read_bytes() == before
+    assert outside.read_text() == "mine\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -177,7 +177,7 @@ def _with_config(arguments: list[str]) -> list[str]:
     if config is None:
         config = str(RunFolder(Path(run or TrainConfig.run)).config)
         rest = [*(["--config", config] if Path(config).exists() else []), *rest]
-    elif run is None and (folder := RunFolder(Path(config).parent)).checkpoint.exists():
+    elif run is None and (folder := RunFolder(Path(config).parent)).has_checkpoint:
         rest += ["--run", str(folder.path)]
     return ["train", *rest]
 

@@ -32,12 +32,11 @@ from .evaluation import (
 )
 from .report import write_report
 from .rounds import Rounds
-from .run_folder import RunError, RunFolder
+from .run_folder import RunError, RunFolder, checked_rows
 from .samples import write_samples
 from .scores import ScoreLog
 from .stopping import StopRequest
 
-_SAVE_EVERY = 60.0  # seconds between checkpoints
 _VALIDATION_SHARE = 0.02
 
 AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
@@ -71,21 +70,15 @@ def train(
     """
     torch.set_num_threads(config.threads)
     folder = RunFolder(Path(config.run))
-    if resume != folder.checkpoint.exists():
-        raise RunError(
-            f"there is no checkpoint in {folder.path} to resume from; start without --resume"
-            if resume
-            else f"{folder.path} already holds a run; go on with --resume, or name another --run"
-        )
-    if not resume:
-        folder.refuse_foreign()
+    newest = _beginning(folder, resume)
     changed = changes(folder.read_config(), options) if folder.config.exists() else {}
     refuse_changes(changed, FIXED, folder.path)
     env = make_env(config, skip_invalid)
     agent_class, chosen = agent_spec
-    if resume:
+    if newest is not None:
         others = {k: v for k, v in chosen.items() if k not in ("policy", "policy_kwargs")}
-        agent = agent_class.load(folder.checkpoint, env, **others)
+        agent = agent_class.load(newest, env, **others)
+        folder.tidy(newest)
     else:
         agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
@@ -101,6 +94,24 @@ def train(
             raise
         finally:
             agent.logger.close()
+
+
+def _beginning(folder: RunFolder, resume: bool) -> Path | None:
+    """The checkpoint to go on from; None begins a run."""
+    if not resume:
+        if folder.has_checkpoint:
+            raise RunError(
+                f"{folder.path} already holds a run; go on with --resume, or name another --run"
+            )
+        folder.refuse_foreign()
+    elif folder.has_checkpoint:
+        folder.refuse_links()
+        return folder.newest_checkpoint()
+    elif not folder.has_not_begun:
+        raise RunError(
+            f"there is no checkpoint in {folder.path} to resume from; start without --resume"
+        )
+    return None
 
 
 def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
@@ -131,15 +142,16 @@ class _Run:
         self._stop = stop
         self._saved_at = time.monotonic()
         self.real, self.validation = split(self.task)
-        self.summary = folder.read_summary()
+        self._unsaved: OSError | None = None  # why the last checkpoint could not be written
+        self.summary = checked_rows(agent.notes.setdefault("figures", {}), folder.checkpoint)
 
     def begin(self, options: Mapping[str, Any], changed: Changes) -> None:
         """Write what a run that is killed can be resumed from, and say what has changed."""
         if self.agent.num_timesteps or "pretrained" in self.summary:
             refuse_changes(changed, ["pretrain"], self.folder.path)
-        if not self.folder.checkpoint.exists():
-            self.agent.save(self.folder.checkpoint)
         self.folder.write_config(options)
+        if not self.folder.checkpoint.exists():
+            self.folder.save(self.agent)
         curves = TensorBoardOutputFormat(str(self.folder.tensorboard))
         self.agent.set_logger(Logger(str(self.folder.path), [curves]))
         for name, (old, new) in changed.items():
@@ -149,11 +161,13 @@ class _Run:
         """All parts that are not done yet."""
         for part in (self._pretrain, self._learn):
             part()
-            self.agent.save(self.folder.checkpoint)
+            self._save()
             if self._stop:
+                self._complain_if_unsaved()
                 self.say_how_to_resume("stopped; what was learnt is saved")
                 return False
         self._finish()
+        self._complain_if_unsaved()
         return True
 
     def _pretrain(self) -> None:
@@ -239,17 +253,41 @@ class _Run:
 
     def _go_on(self) -> bool:
         """Save now and then; False when the user wants to stop."""
-        if time.monotonic() - self._saved_at > _SAVE_EVERY:
-            self.agent.save(self.folder.checkpoint)
-            self._saved_at = time.monotonic()
+        if time.monotonic() - self._saved_at >= self.config.save_every:
+            self._save()
         return not self._stop
+
+    def _save(self) -> None:
+        """Write a checkpoint; a disk that is full may have room again at the next one."""
+        self._saved_at = time.monotonic()
+        try:
+            self.folder.save(self.agent)
+        except OSError as error:
+            if self._unsaved is None:
+                warnings.warn(
+                    f"no checkpoint could be written ({error}); the one before stays, the run goes "
+                    f"on and tries again in {self.config.save_every:g} s; is the disk full?",
+                    stacklevel=2,
+                )
+            self._unsaved = error
+            return
+        if self._unsaved is not None:
+            self.console.print(f"checkpoints are written again: {self.folder.checkpoint}")
+        self._unsaved = None
+
+    def _complain_if_unsaved(self) -> None:
+        if self._unsaved is not None:
+            raise OSError(
+                f"the last checkpoint could not be written: {self._unsaved}; make room on the "
+                "disk and resume from the one before"
+            ) from self._unsaved
 
     def keep(self, error: Exception) -> None:
         """After an error, save what is whole as far as it can be, and say how to go on."""
         why = "the run stopped at the error below; the last checkpoint is"
         with contextlib.suppress(OSError):
             if not self.agent.within_update:
-                self.agent.save(self.folder.checkpoint)
+                self.folder.save(self.agent)
                 why = "the run stopped at the error below; what was learnt is saved"
             self.folder.write_summary(self.summary, stopped=str(error))
         self.say_how_to_resume(why)

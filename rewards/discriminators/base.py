@@ -232,5 +232,5 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
         super().restore(tensors, state)
-        self.replayed.tokens_RT = tensors["replay"]
+        self.replayed.restore(tensors["replay"])
         self.skipped, self.running_auc = int(state["skipped"]), float(state["running_auc"])
