@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.texts import KnownPairs, KnownWords
-from .data import file_stamp, keep_valid, read_lines
+from .data import ensure_exists, file_stamp, keep_valid, read_lines
 from .encoding import encode_data, vocabulary_of
 from .task import Task
 from .vocabulary import SPECIAL, Vocabulary
@@ -74,7 +74,9 @@ def _lines(
     data: str, column: str | None, tokenization: Unit, skip_invalid: bool, stamp: tuple[int, int]
 ) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
-    lines = read_lines(BUILT_IN.get(data, data), column)
+    path = Path(BUILT_IN.get(data, data))
+    ensure_exists(path, BUILT_IN)
+    lines = read_lines(path, column)
     fault = _special_word if tokenization == "words" else lambda text: None
     texts, skipped = keep_valid(lines, data, fault, skip=skip_invalid)
     if skipped:

@@ -8,13 +8,9 @@ from typing import get_args
 import pytest
 import torch
 from tokengym.agents import GRUPolicy, Policy, action_values, sample
+from tokengym.agents.advantages import leave_one_out_advantages
 from tokengym.agents.completions import Backend, Plan, Scheme, tiles
-from tokengym.agents.losses import (
-    kl_divergence,
-    leave_one_out_advantages,
-    reinforce_loss,
-    token_log_probs,
-)
+from tokengym.agents.losses import kl_divergence, reinforce_loss, token_log_probs
 from tokengym.envs import Sequences, Vocabulary
 from tokengym.rewards import FunctionObjective, Scores
 

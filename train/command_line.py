@@ -18,7 +18,7 @@ from jsonargparse import Namespace, set_parsing_settings
 from rich.console import Console
 
 from .. import __version__
-from ..agents import SequenceAgent
+from ..agents import AGENTS, SequenceAgent
 from ..rewards import ObjectiveError
 from .commands import check, evaluate, report, sample, weigh_run
 from .config import PretrainConfig, TrainConfig, absolute_data
@@ -91,7 +91,7 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
         SequenceAgent,
         "agent",
         skip=AGENT_SKIPS,
-        help="who learns: ORGAN, SeqGAN, or a class of your own; see --agent.help ORGAN",
+        help=f"who learns: {', '.join(AGENTS)}, or a class of your own; see --agent.help ORGAN",
     )
     p.set_defaults({"agent": _DEFAULT_AGENT})
     p.add_argument(
