@@ -22,6 +22,7 @@ from torch import Tensor
 from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Scores
 from .assembled import Purpose
+from .parallel import logits_together, sample_together, scores_of_first, world
 from .policies import Policy
 from .pretraining import seeded
 from .progress import ProgressBar
@@ -82,6 +83,8 @@ class SequenceAgent(TaughtAgent):
     options that are common to all.
     """
 
+    _in_shares = False  # whether the policy has read, for the next update, its share alone
+
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} with {type(self.policy).__name__}"
         task = f"{self.task.name}, {self.task.reward.name}" if self.task else "no environment"
@@ -104,7 +107,7 @@ class SequenceAgent(TaughtAgent):
 
     def _write(self, round: int) -> Batch:
         """The training sequences of a round."""
-        sequences = sample(
+        sequences = sample_together(
             self.policy,
             self.batch_size,
             max_length=self.max_length,
@@ -116,7 +119,8 @@ class SequenceAgent(TaughtAgent):
     def _value(self, batch: Batch) -> Values:
         """What each token is worth; here the finished sequence's score goes to all of them."""
         assert self.task is not None
-        scores = self.task.reward(batch.sequences)
+        reward = self.task.reward
+        scores = scores_of_first(lambda: reward(batch.sequences), self.device)
         usable_BT = batch.written_BT & scores.ok_B[:, None]
         values_B1 = scores.values_B.to(self.policy.dtype)[:, None]
         return Values(torch.where(usable_BT, values_B1, 0.0), usable_BT, scores)
@@ -133,7 +137,8 @@ class SequenceAgent(TaughtAgent):
         gradient: what remains, renormalised.
         """
         with torch.backends.cudnn.flags(enabled=False):
-            logits_BTA: Tensor = policy(tokens_BT)
+            logits_BTA = logits_together(policy, tokens_BT)
+        self._in_shares |= policy is self.policy and torch.is_grad_enabled()
         if self.constraint is None:
             return logits_BTA
         bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
@@ -176,6 +181,7 @@ class SequenceAgent(TaughtAgent):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         self._ensure_logger(tb_log_name)
+        self._check_processes()
         self._before_learning()
         hooks.on_training_start(locals(), globals())
         self.stopped, going_on = None, True
@@ -198,6 +204,7 @@ class SequenceAgent(TaughtAgent):
                 self.logger.dump(self.num_timesteps)
             for _ in range(int(made.sequences.lengths_B.max())):
                 going_on = hooks.on_step() and going_on
+            going_on = world().all(going_on)
         hooks.on_training_end()
         return self
 
@@ -206,12 +213,16 @@ class SequenceAgent(TaughtAgent):
 
     def _can_be_scored(self) -> bool:
         """Whether the reward can score another round; ``stopped`` says why not."""
+        self.stopped = world().first(self._what_is_spent)
+        return self.stopped is None
+
+    def _what_is_spent(self) -> str | None:
         assert self.task is not None
         try:
             self.task.reward.ensure_usable()
         except BudgetExhausted as spent:
-            self.stopped = str(spent)
-        return self.stopped is None
+            return str(spent)
+        return None
 
     def _update_policy(self, loss: Tensor) -> float:
         """One step of the optimiser; returns the gradient's norm before it was clipped.
@@ -221,6 +232,7 @@ class SequenceAgent(TaughtAgent):
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._gather_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         if not norm.isfinite():
             raise FloatingPointError(
@@ -232,6 +244,14 @@ class SequenceAgent(TaughtAgent):
         self.optimizer.step()
         self._n_updates += 1
         return float(norm)
+
+    def _gather_gradients(self) -> None:
+        """Of several processes: a policy that read in shares has shares of the gradient."""
+        policy = set(self.policy.parameters())
+        all_of_it = [p for group in self.optimizer.param_groups for p in group["params"]]
+        world().sum_gradients([p for p in all_of_it if p in policy], mean=not self._in_shares)
+        world().sum_gradients([p for p in all_of_it if p not in policy], mean=True)
+        self._in_shares = False
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         made = super()._init_callback(callback, progress_bar=False)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..envs import Sequences
 from .counter_rng import fold_in
 from .losses import token_log_probs
+from .parallel import logits_together, world
 from .policies import Policy
 
 _POOL = 32  # batches sorted by length together, so that a batch has little padding
@@ -69,10 +70,11 @@ def teacher_forcing_step(
     """One step of maximum likelihood; returns the loss before it, in nats a token."""
     batch = batch.to(policy.device)
     policy.train()
-    logits_BTA = policy(batch.tokens_BT)
+    logits_BTA = logits_together(policy, batch.tokens_BT)
     nll = -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
     optimizer.zero_grad(set_to_none=True)
     nll.backward()
+    world().sum_gradients(policy.parameters(), mean=False)
     torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm)
     optimizer.step()
     policy.eval()

@@ -31,9 +31,10 @@ from ..rewards.base import Credit, total_scores
 from .assembled import Purpose
 from .base import Batch, Values
 from .checks import check_least
+from .parallel import action_values_together, scores_of_first, world
 from .policies import Policy
 from .reinforce import Reinforce
-from .rollouts import Rollouts, action_values
+from .rollouts import Rollouts
 
 Terms = list[tuple[float, Reward]]
 
@@ -104,7 +105,7 @@ class SeqGAN(Reinforce):
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
         if dear:
-            scores = score_finished()
+            scores = scores_of_first(score_finished, self.device)
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
@@ -116,7 +117,7 @@ class SeqGAN(Reinforce):
         self, sequences: Sequences, cheap: Terms, dear: Terms
     ) -> Callable[[], Scores]:
         """Gives the terminal reward's scores; with ``overlap`` the scoring has begun by then."""
-        if not self.overlap or not dear:
+        if not self.overlap or not dear or not world().is_first:
             return lambda: Sum(dear)(sequences)
         _check_apart(cheap, dear)
         thread = ThreadPoolExecutor(1)
@@ -125,7 +126,7 @@ class SeqGAN(Reinforce):
         return scores.result
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
-        return action_values(
+        return action_values_together(
             self.companions.get("rollout_policy", self.policy),
             sequences,
             reward,

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..agents import AGENTS, SequenceAgent
+from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
 from .commands import check, evaluate, report, sample, weigh_run
 from .config import PretrainConfig, TrainConfig, absolute_data
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done = commands[options.command](options[options.command], console)
     except KeyboardInterrupt:
         fail("stopped at once")
+    except ProcessError as error:
+        fail(str(error))
     except BrokenPipeError:
         sys.exit(1)
     except _USERS_MISTAKES as error:

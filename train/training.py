@@ -20,6 +20,7 @@ from rich.console import Console
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
+from ..agents.parallel import joined, world
 from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import Objective, Scores
 from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
@@ -69,16 +70,31 @@ def train(
             it holds something else; or a resumed run would be another one.
     """
     torch.set_num_threads(config.threads)
+    with joined() as processes, warnings.catch_warnings():
+        if not processes.is_first:  # which says all that there is to be said
+            console = Console(quiet=True)
+            warnings.simplefilter("ignore")
+        return _train(config, agent_spec, options, resume, skip_invalid, console)
+
+
+def _train(
+    config: TrainConfig,
+    agent_spec: AgentSpec,
+    options: Mapping[str, Any],
+    resume: bool,
+    skip_invalid: bool,
+    console: Console,
+) -> bool:
     folder = RunFolder(Path(config.run))
-    newest = _beginning(folder, resume)
-    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
-    refuse_changes(changed, FIXED, folder.path)
+    newest, changed = world().first(lambda: _beginning(folder, resume, options))
     env = make_env(config, skip_invalid)
     agent_class, chosen = agent_spec
     if newest is not None:
         others = {k: v for k, v in chosen.items() if k not in ("policy", "policy_kwargs")}
         agent = agent_class.load(newest, env, **others)
-        folder.tidy(newest)
+        world().all(True)  # have read it
+        if world().is_first:
+            folder.tidy(newest)
     else:
         agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
@@ -96,8 +112,17 @@ def train(
             agent.logger.close()
 
 
-def _beginning(folder: RunFolder, resume: bool) -> Path | None:
-    """The checkpoint to go on from; None begins a run."""
+def _beginning(
+    folder: RunFolder, resume: bool, options: Mapping[str, Any]
+) -> tuple[Path | None, Changes]:
+    """The checkpoint to go on from, None begins a run; and which options have changed since."""
+    newest = _newest(folder, resume)
+    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
+    refuse_changes(changed, FIXED, folder.path)
+    return newest, changed
+
+
+def _newest(folder: RunFolder, resume: bool) -> Path | None:
     if not resume:
         if folder.has_checkpoint:
             raise RunError(
@@ -139,7 +164,7 @@ class _Run:
         assert agent.task is not None
         self.config, self.folder, self.agent, self.console = config, folder, agent, console
         self.task: Task = agent.task
-        self._stop = stop
+        self._stop, self._is_first = stop, world().is_first
         self._saved_at = time.monotonic()
         self.real, self.validation = split(self.task)
         self._unsaved: OSError | None = None  # why the last checkpoint could not be written
@@ -149,6 +174,9 @@ class _Run:
         """Write what a run that is killed can be resumed from, and say what has changed."""
         if self.agent.num_timesteps or "pretrained" in self.summary:
             refuse_changes(changed, ["pretrain"], self.folder.path)
+        if not self._is_first:
+            self.agent.set_logger(Logger(None, []))
+            return
         self.folder.write_config(options)
         if not self.folder.checkpoint.exists():
             self.folder.save(self.agent)
@@ -162,13 +190,18 @@ class _Run:
         for part in (self._pretrain, self._learn):
             part()
             self._save()
-            if self._stop:
+            if self._asked_to_stop():
                 self._complain_if_unsaved()
                 self.say_how_to_resume("stopped; what was learnt is saved")
                 return False
-        self._finish()
-        self._complain_if_unsaved()
+        if self._is_first:
+            self._finish()
+            self._complain_if_unsaved()
         return True
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any of the processes was."""
+        return not world().all(not self._stop)
 
     def _pretrain(self) -> None:
         self.agent.pretrain(
@@ -176,10 +209,10 @@ class _Run:
             validation=self.validation,
             callback=lambda _: self._go_on(),
             reset=False,
-            progress_bar=True,
+            progress_bar=self._is_first,
             **asdict(self.config.pretrain),
         )
-        if self._stop:
+        if self._asked_to_stop() or not self._is_first:
             return
         if "data" not in self.summary and self.task.data:
             data = self.task.data
@@ -195,9 +228,9 @@ class _Run:
         rounds = Rounds(self._go_on)
         self.agent.learn(
             left,
-            callback=[ScoreLog(self.folder.scores), rounds],
+            callback=[ScoreLog(self.folder.scores), rounds] if self._is_first else rounds,
             reset_num_timesteps=False,
-            progress_bar=True,
+            progress_bar=self._is_first,
         )
         if rounds.flat:
             warnings.warn(
@@ -259,6 +292,8 @@ class _Run:
 
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full may have room again at the next one."""
+        if not self._is_first:
+            return
         self._saved_at = time.monotonic()
         try:
             self.folder.save(self.agent)
@@ -286,6 +321,8 @@ class _Run:
         """After an error, save what is whole as far as it can be, and say how to go on."""
         why = "the run stopped at the error below; the last checkpoint is"
         with contextlib.suppress(OSError):
+            if not self._is_first:
+                return
             if not self.agent.within_update:
                 self.folder.save(self.agent)
                 why = "the run stopped at the error below; what was learnt is saved"
