@@ -22,6 +22,7 @@ from torch import Tensor
 from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Scores
 from .assembled import Purpose
+from .divergence import learning_from
 from .parallel import logits_together, sample_together, scores_of_first, world
 from .policies import Policy
 from .pretraining import seeded
@@ -97,7 +98,9 @@ class SequenceAgent(TaughtAgent):
         """Write, value, update; everything random from ``self._seed_of(purpose, ...)``."""
         batch = self._write(self.rounds)
         values = self._value(batch)
-        metrics = values.metrics | self._update(batch, values)
+        worth = {"q_BT": values.q_BT, "usable_BT": values.usable_BT, **values.scores.parts}
+        with learning_from({"sequences": batch.sequences}, worth):
+            metrics = values.metrics | self._update(batch, values)
         if self._trainable_rewards() and self.discriminator_steps:
             real = self._real_sequences(None)
             for step in range(self.discriminator_steps):

@@ -48,15 +48,17 @@ class ProcessError(RuntimeError):
 def joined() -> Iterator[World]:
     """The processes that torchrun started, joined for as long as this lasts; else this one alone.
 
-    GPUs talk over NCCL, processors over gloo. Each process takes the GPU of its number.
+    Each process takes the GPU of its number, and GPUs talk over NCCL; where there are fewer than
+    processes, which NCCL does not take, they share them and talk over gloo, as processors do.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield world()
         return
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-        backend = "cpu:gloo,cuda:nccl"
+    backend, gpus = "gloo", torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+        if gpus >= int(os.environ["LOCAL_WORLD_SIZE"]):
+            backend = "cpu:gloo,cuda:nccl"
     with _said_plainly():
         dist.init_process_group(backend, timeout=_PATIENCE)
     yield world()

@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import configure_logger
 from ..envs import Sequences
 from .assembled import Pretraining, Purpose
 from .counter_rng import fold_in
+from .divergence import learning_from
 from .parallel import sample_together, world
 from .pretraining import (
     log_likelihoods,
@@ -104,7 +105,10 @@ class TaughtAgent(StoredAgent):
                 group["lr"] = learning_rate * max(1 - state.step / state.steps, 0.01)
             seed = self._seed_of(Purpose.TEACHER_FORCING)
             batch = training_batch(data, state.step, batch_size, seed)
-            with seeded(world().own_seed(fold_in(seed, state.step))):
+            with (
+                seeded(world().own_seed(fold_in(seed, state.step))),
+                learning_from({"real": batch}, {"step": torch.tensor(state.step)}),
+            ):
                 losses.append(teacher_forcing_step(self.policy, self._pretraining_optimizer, batch))
             state.step += 1
             bar.update()
@@ -163,7 +167,8 @@ class TaughtAgent(StoredAgent):
         with seeded(fold_in(seed, 1)):
             rows = torch.randint(len(real), (n,))
             for name, reward in self._trainable_rewards().items():
-                found = reward.update(real[rows], generated)
+                with learning_from({"real": real[rows], "generated": generated}):
+                    found = reward.update(real[rows], generated)
                 world().align(reward.network)
                 metrics |= {f"{name}/{key}": value for key, value in found.items()}
         return metrics

@@ -28,7 +28,7 @@ from tokengym.rewards import ConvDiscriminator, FunctionObjective, SetObjective,
 from .conftest import TokenSum
 
 # In float64 sums of another order differ in the last digits: 1e-16 a term, a thousand terms.
-EXACT = {"atol": 1e-12, "rtol": 1e-10}
+EXACT: dict[str, Any] = {"atol": 1e-12, "rtol": 1e-10}
 LINES = ["ab", "ba", "b", "aab", "bab", "a", "abba"]
 
 
@@ -91,7 +91,7 @@ def make_agent(kind: type[Reinforce] = ORGAN, **options: Any) -> Any:
     torch.manual_seed(0)
     policy = GRUPolicy(vocabulary, embedding=5, hidden=7).double()
     options = {"batch_size": 5, "discriminator_steps": 2, "discriminator_batch_size": 3} | options
-    agent = kind(policy, TokenEnv(task), seed=3, **options)
+    agent: Any = kind(policy, TokenEnv(task), seed=3, **options)
     discriminator.network.double()
     agent.calls = calls
     return agent

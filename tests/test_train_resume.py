@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tokengym.agents import ORGAN
-from tokengym.agents.checkpoint import load_checkpoint
+from tokengym.agents.checkpoint import CheckpointError, load_checkpoint
+from tokengym.agents.divergence import load_divergence
+from tokengym.train import training
 from tokengym.train.command_line import main
 from tokengym.train.run_folder import RunFolder
 from tokengym.train.stopping import StopRequest
@@ -44,6 +48,10 @@ def short(texts):
 @tokengym.objective(memo=False)
 def constant(texts):
     return [0.5] * len(texts)
+
+@tokengym.objective(memo=False)
+def endless(texts):
+    return [(-1) ** place * 3e38 for place in range(len(texts))]
 """
 Run = Callable[..., str]
 
@@ -53,6 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Run:
     """The command line in a folder of its own; gives what it printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(training, "write_report", lambda *_: None)  # charts are most of the work
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
     (tmp_path / "small.yaml").write_text(CONFIG)
@@ -250,6 +259,63 @@ def test_a_signal_asks_to_stop_and_a_second_one_stops(number: int) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
+
+
+def test_a_divergence_keeps_what_was_good_and_the_batch(run: Run) -> None:
+    message = run("train", "small.yaml", "--run", "a", "--reward", "mine:endless", code=2)
+    assert "the gradient's norm is" in message
+    assert "in round 0" in message
+    error = load_divergence("a/diverged.safetensors")
+    assert str(error) in message
+    batch = error.batches["sequences"]
+    assert len(batch) == 4
+    assert torch.equal(error.values["endless"], torch.tensor([3e38, -3e38] * 2))
+    _, state = load_checkpoint("a/checkpoint.safetensors")  # refuses what is not finite
+    assert state["rounds"] == 0
+    assert str(error) in Path("a/summary.json").read_text()
+    assert str(error) in run("train", "--resume", "--run", "a", code=2)
+    run("train", "--resume", "--run", "a", "--reward", "mine:short")
+
+
+@pytest.mark.parametrize(
+    ("place", "what", "where", "batches"),
+    [
+        ("agents.pretraining", "token_log_probs", "in teacher forcing (loss nan)", {"real"}),
+        (
+            "rewards.discriminators.base",
+            "adversarial_loss",
+            "in update 2 of conv_discriminator (loss nan)",
+            {"real", "generated"},
+        ),
+    ],
+)
+def test_a_divergence_before_the_first_round(
+    run: Run, monkeypatch: Any, place: str, what: str, where: str, batches: set[str]
+) -> None:
+    module = importlib.import_module(f"tokengym.{place}")
+    real, calls = getattr(module, what), []
+
+    def third_is_nan(*arguments: Any) -> Any:
+        calls.append(1)
+        return real(*arguments) * (torch.nan if len(calls) == 3 else 1)
+
+    options = ["--pretrain.epochs", "2", "--pretrain.discriminator_steps", "4"]
+    with monkeypatch.context() as patched:
+        patched.setattr(module, what, third_is_nan)
+        message = run("train", "small.yaml", "--run", "a", *options, code=2)
+    assert where in message
+    assert load_divergence("a/diverged.safetensors").batches.keys() == batches
+    run("train", "--resume", "--run", "a")
+    run("train", "small.yaml", "--run", "b", *options)
+    assert Path("a/samples.csv").read_bytes() == Path("b/samples.csv").read_bytes()
+
+
+def test_what_is_no_batch_of_a_divergence(run: Run) -> None:
+    run("train", "small.yaml", "--run", "a", "--total_timesteps", "0")
+    Path("broken").write_bytes(b"x" * 99)
+    for path in ("missing", "broken", "a/checkpoint.safetensors"):
+        with pytest.raises(CheckpointError, match=f"{path} holds no batch of a divergence"):
+            load_divergence(path)
 
 
 SAME = "warning: in every round all sequences were worth the same"

@@ -8,6 +8,7 @@ scores.jsonl              a line a round: the training sequences and every compo
 samples.csv               what the trained agent writes
 report.html               curves and samples, one file that opens from disk
 tensorboard/              the curves
+diverged.safetensors      the batch at which learning diverged, if it did
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ class RunFolder:
     def report(self) -> Path:
         """Curves and samples."""
         return self.path / "report.html"
+
+    @property
+    def diverged(self) -> Path:
+        """The batch at which learning diverged."""
+        return self.path / "diverged.safetensors"
 
     @property
     def tensorboard(self) -> Path:

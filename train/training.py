@@ -20,6 +20,7 @@ from rich.console import Console
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
+from ..agents.divergence import DivergenceError, save_divergence
 from ..agents.parallel import joined, world
 from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import Objective, Scores
@@ -327,6 +328,9 @@ class _Run:
                 self.folder.save(self.agent)
                 why = "the run stopped at the error below; what was learnt is saved"
             self.folder.write_summary(self.summary, stopped=str(error))
+            if isinstance(error, DivergenceError):
+                save_divergence(self.folder.diverged, error)
+                self.console.print(f"the batch that did it is in {self.folder.diverged}")
         self.say_how_to_resume(why)
 
     def say_how_to_resume(self, why: str) -> None:
