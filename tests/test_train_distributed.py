@@ -51,15 +51,7 @@ def short(texts):
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT / ".namespace"), *filter(None, [os.getenv("PYTHONPATH")])])
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "--",
-        "tokengym",
-    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "--"]
     return subprocess.run(
         [sys.executable, *launcher, "tokengym", *arguments],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
