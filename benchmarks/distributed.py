@@ -93,8 +93,8 @@ def measure(processes: int, rounds: int, updates: int) -> list[float]:
             children.append(child)
         if any(os.waitpid(child, 0)[1] for child in children):
             raise RuntimeError("a process failed; its traceback is above")
-        found = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(processes)]
-    slowest: list[float] = np.max(found, axis=0).tolist()
+        each = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(processes)]
+    slowest: list[float] = np.max(each, axis=0).tolist()
     return slowest
 
 
