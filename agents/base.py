@@ -25,10 +25,11 @@ from .assembled import Purpose
 from .divergence import learning_from
 from .parallel import logits_together, sample_together, scores_of_first, world
 from .policies import Policy
+from .precision import at_least_float32
 from .pretraining import seeded
 from .progress import ProgressBar
 from .recording import record_round
-from .sampling import at_least_float32, sample
+from .sampling import sample
 from .taught import TaughtAgent
 
 
@@ -273,6 +274,8 @@ class SequenceAgent(TaughtAgent):
         seed: int | None = None,
         prompt: str | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Sequences:
         """Write ``n`` sequences.
 
@@ -281,6 +284,8 @@ class SequenceAgent(TaughtAgent):
             seed: one seed, one result; None gives other sequences at every call.
             prompt: what all of them begin with.
             temperature: below 1 is sharper.
+            top_k: only the k most probable tokens are drawn from.
+            top_p: only the fewest tokens that have this probability together are drawn from.
         """
         if seed is None:
             seed = self._seed_of(Purpose.SAMPLE, self.sampled)
@@ -292,6 +297,8 @@ class SequenceAgent(TaughtAgent):
             seed=seed,
             prompt=prompt,
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
             constraint=self.constraint,
         )
 

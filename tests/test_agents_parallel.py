@@ -132,11 +132,12 @@ def test_processes_together_learn_what_one_learns(
         assert found["calls"] == (alone["calls"] if rank == 0 else [])  # each asked about once
 
 
+@pytest.mark.parametrize("backend", ["tiled", "graph"])
 @pytest.mark.parametrize("scheme", ["plain", "systematic", "arithmetic", "reuse", "backward"])
-def test_rollouts_are_those_of_one_process(scheme: str, tmp_path: Path) -> None:
+def test_rollouts_are_those_of_one_process(scheme: str, backend: str, tmp_path: Path) -> None:
     agent = make_agent()
     written = agent.sample(5, seed=2)
-    options = {"completions": 4, "scheme": scheme, "seed": 9}
+    options = {"completions": 4, "scheme": scheme, "backend": backend, "seed": 9}
 
     def roll_out(_: World | None = None) -> dict[str, Any]:
         found = action_values_together(agent.policy, written, TokenSum(), **options)

@@ -24,9 +24,12 @@ class Policy(nn.Module, ABC):
 
     Attributes:
         vocabulary: what it writes.
+        fixed_shapes: whether the tensors of a state have a row for each row of the batch, and keep
+            their shapes from step to step; the backends ``graph`` and ``triton`` need it.
     """
 
     name: ClassVar[str]
+    fixed_shapes: ClassVar[bool] = False
     vocabulary: Vocabulary
 
     @abstractmethod
