@@ -169,6 +169,24 @@ def test_a_share_may_be_empty(policy: Any, tmp_path: Path) -> None:
         torch.testing.assert_close(found, gradient(), **EXACT)
 
 
+def test_what_is_no_part_of_the_policy_is_averaged(tmp_path: Path) -> None:
+    """Every process computes a critic's gradient of the whole batch."""
+
+    def gather(here: World) -> list[float]:
+        agent, critic = make_agent(), torch.nn.Parameter(torch.zeros(1))
+        agent.optimizer.add_param_group({"params": [critic]})
+        weight = next(agent.policy.parameters())
+        found = []
+        for in_shares in (True, False):
+            weight.grad, critic.grad = torch.ones_like(weight), torch.ones(1)
+            agent._in_shares = in_shares
+            agent._gather_gradients()
+            found += [float(weight.grad.max()), float(critic.grad)]
+        return found
+
+    assert each_of(2, tmp_path, gather) == [[2, 1, 1, 1]] * 2
+
+
 def test_what_every_process_has_to_agree_on(tmp_path: Path) -> None:
     def voted(here: World) -> list[Any]:
         other_seeds, few = make_agent(), make_agent(batch_size=2, baseline="none")
