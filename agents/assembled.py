@@ -166,6 +166,7 @@ class AssembledAgent(BaseAlgorithm):
         self.companions: dict[str, Policy] = {}  # frozen relatives of the policy, by their part
         self._given_policy = given
         self._pretraining_optimizer: torch.optim.Optimizer | None = None
+        self.notes: dict[str, Any] = {}  # JSON that a checkpoint keeps for whoever runs the agent
         self._pending_rewards: dict[str, Any] = {}
         self._predictions = 0
         self.stopped: str | None = None  # why learning ended before its last timestep, if it did

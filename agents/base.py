@@ -25,7 +25,9 @@ from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Reward, Scores
 from ..rewards.state import with_prefix
 from .assembled import Purpose
+from .divergence import learning_from
 from .losses import constrained
+from .parallel import logits_together, sample_together, scores_of_first, world
 from .policies import Policy
 from .precision import at_least_float32
 from .pretraining import seeded
@@ -95,6 +97,7 @@ class SequenceAgent(RememberingAgent):
 
     _ahead: Batch | None = None
     _following: Batch | None = None
+    _in_shares = False  # whether the policy has read, for the next update, its share alone
 
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} with {type(self.policy).__name__}"
@@ -111,7 +114,9 @@ class SequenceAgent(RememberingAgent):
         if self.replay_batch_size:
             self.remember(batch.sequences, values.scores.values_B)
             self.replay.expect(values.scores.values_B)
-        metrics = values.metrics | self._update(batch, values)
+        worth = {"q_BT": values.q_BT, "usable_BT": values.usable_BT, **values.scores.parts}
+        with learning_from({"sequences": batch.sequences}, worth):
+            metrics = values.metrics | self._update(batch, values)
         self._ahead = self._following  # from here on: a round that failed is begun again
         if self._trainable_rewards() and self.discriminator_steps:
             real = self._real_sequences(None)
@@ -122,7 +127,7 @@ class SequenceAgent(RememberingAgent):
 
     def _write(self, round: int) -> Batch:
         """The training sequences of a round."""
-        sequences = sample(
+        sequences = sample_together(
             self.policy,
             self.batch_size,
             max_length=self.max_length,
@@ -141,14 +146,14 @@ class SequenceAgent(RememberingAgent):
         finish = self._begin_scoring(self.task.reward, batch.sequences)
         if self.overlap:
             self._following = replace(self._write(self.rounds + 1), ahead=True)
-        scores = finish()
+        scores = scores_of_first(finish, self.device)
         usable_BT = batch.written_BT & scores.ok_B[:, None]
         values_B1 = scores.values_B.to(self.policy.dtype)[:, None]
         return Values(torch.where(usable_BT, values_B1, 0.0), usable_BT, scores)
 
     def _begin_scoring(self, reward: Reward, sequences: Sequences) -> Callable[[], Scores]:
         """Gives the scores when they are asked for; with ``overlap`` the scoring has begun."""
-        if not self.overlap:
+        if not self.overlap or not world().is_first:
             return lambda: reward(sequences)
         thread = ThreadPoolExecutor(1)
         scores = thread.submit(reward, sequences)
@@ -167,7 +172,8 @@ class SequenceAgent(RememberingAgent):
         gradient: what remains, renormalised.
         """
         with torch.backends.cudnn.flags(enabled=False):
-            logits_BTA: Tensor = policy(tokens_BT)
+            logits_BTA = logits_together(policy, tokens_BT)
+        self._in_shares |= policy is self.policy and torch.is_grad_enabled()
         return constrained(logits_BTA, self._allowed(tokens_BT))
 
     # --- learning ---------------------------------------------------------------------------
@@ -207,6 +213,7 @@ class SequenceAgent(RememberingAgent):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         self._ensure_logger(tb_log_name)
+        self._check_processes()
         self._before_learning()
         hooks.on_training_start(locals(), globals())
         self.stopped, going_on = None, True
@@ -229,6 +236,7 @@ class SequenceAgent(RememberingAgent):
                 self.logger.dump(self.num_timesteps)
             for _ in range(int(made.sequences.lengths_B.max())):
                 going_on = hooks.on_step() and going_on
+            going_on = world().all(going_on)
         hooks.on_training_end()
         return self
 
@@ -238,12 +246,16 @@ class SequenceAgent(RememberingAgent):
 
     def _can_be_scored(self) -> bool:
         """Whether the reward can score another round; ``stopped`` says why not."""
+        self.stopped = world().first(self._what_is_spent)
+        return self.stopped is None
+
+    def _what_is_spent(self) -> str | None:
         assert self.task is not None
         try:
             self.task.reward.ensure_usable()
         except BudgetExhausted as spent:
-            self.stopped = str(spent)
-        return self.stopped is None
+            return str(spent)
+        return None
 
     def _update_policy(self, loss: Tensor) -> float:
         """One step of the optimiser; returns the gradient's norm before it was clipped.
@@ -253,6 +265,7 @@ class SequenceAgent(RememberingAgent):
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._gather_gradients()
         norms = [
             torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
             for group in self.optimizer.param_groups  # the policy's, and a critic's after it
@@ -268,6 +281,14 @@ class SequenceAgent(RememberingAgent):
         self.optimizer.step()
         self._n_updates += 1
         return float(norm)
+
+    def _gather_gradients(self) -> None:
+        """Of several processes: a policy that read in shares has shares of the gradient."""
+        policy = set(self.policy.parameters())
+        all_of_it = [p for group in self.optimizer.param_groups for p in group["params"]]
+        world().sum_gradients([p for p in all_of_it if p in policy], mean=not self._in_shares)
+        world().sum_gradients([p for p in all_of_it if p not in policy], mean=True)
+        self._in_shares = False
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         made = super()._init_callback(callback, progress_bar=False)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ..envs import Sequences
 from .counter_rng import fold_in
+from .divergence import finite_norm
 from .losses import token_log_probs
+from .parallel import logits_together, world
 from .policies import Policy
 
 _POOL = 32  # batches sorted by length together, so that a batch has little padding
@@ -66,14 +68,20 @@ def teacher_forcing_step(
     *,
     max_grad_norm: float = 1.0,
 ) -> float:
-    """One step of maximum likelihood; returns the loss before it, in nats a token."""
+    """One step of maximum likelihood; returns the loss before it, in nats a token.
+
+    Raises:
+        FloatingPointError: the gradient is not finite; the policy is as it was.
+    """
     batch = batch.to(policy.device)
     policy.train()
-    logits_BTA = policy(batch.tokens_BT)
+    logits_BTA = logits_together(policy, batch.tokens_BT)
     nll = -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
     optimizer.zero_grad(set_to_none=True)
     nll.backward()
-    torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm)
+    world().sum_gradients(policy.parameters(), mean=False)
+    where = f"in teacher forcing (loss {float(nll.detach())}); take a smaller learning_rate"
+    finite_norm(policy.parameters(), max_grad_norm, where)
     optimizer.step()
     policy.eval()
     return float(nll.detach())

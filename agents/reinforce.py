@@ -33,9 +33,9 @@ from .checks import check_least, check_one_of
 from .counter_rng import fold_in
 from .critic import CriticKind
 from .losses import importance_weights, reinforce_loss, token_log_probs
+from .parallel import sample_together
 from .policies import Policy
 from .policy_gradient import PolicyGradientAgent
-from .sampling import sample
 
 Baseline = Literal["leave_one_out", "mean", "group", "learned", "none"]
 
@@ -98,7 +98,7 @@ class Reinforce(PolicyGradientAgent):
         tokens, log_probs, lengths = [], [], []
         for group in range(groups):
             prompt = self.prompts[(round * groups + group) % len(self.prompts)]
-            written = sample(
+            written = sample_together(
                 self.policy,
                 self.group_size,
                 max_length=self.max_length,

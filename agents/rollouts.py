@@ -71,6 +71,7 @@ def action_values(
     dtype: torch.dtype | None = None,
     tile_rows: int = 512,
     compact_every: int = COMPACT_EVERY,
+    first: int = 0,
 ) -> Rollouts:
     """Estimate Q(Y_1:t-1, y_t) for every token of ``sequences``.
 
@@ -88,6 +89,7 @@ def action_values(
             default. ``precision.distribution_change`` says what it does to the distribution.
         tile_rows: the most rows completed at once (``tiled``); bounds memory.
         compact_every: steps between dropping rows that have ended (``tiled``).
+        first: the number b of the first sequence, where these are a part of a batch.
 
     Raises:
         ValueError: an option out of range, or a backend that cannot do what is asked.
@@ -101,6 +103,7 @@ def action_values(
         constraint,
         tile_rows,
         compact_every,
+        first,
     )
     finished = scorer(plan.sequences)
     shape = (*plan.sequences.tokens_BT.shape, completions)

@@ -30,9 +30,10 @@ from .assembled import Purpose
 from .base import Batch, Values
 from .checks import check_least, check_one_of
 from .completions import Scheme
+from .parallel import action_values_together, scores_of_first
 from .policies import Policy
 from .reinforce import Reinforce
-from .rollouts import Rollouts, action_values
+from .rollouts import Rollouts
 
 Terms = list[tuple[float, Reward]]
 
@@ -114,7 +115,7 @@ class SeqGAN(Reinforce):
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
         if finish is not None:
-            scores = finish()
+            scores = scores_of_first(finish, self.device)
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
@@ -123,7 +124,7 @@ class SeqGAN(Reinforce):
         return Values(q_BT, usable_BT, total_scores(sequences, found), metrics)
 
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
-        return action_values(
+        return action_values_together(
             self.companions.get("rollout_policy", self.policy),
             sequences,
             reward,

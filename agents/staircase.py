@@ -76,9 +76,11 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
     size = -(-B // -(-B // most))  # chunks of one size, so that one graph does for them
     parts = []
     for first in range(0, B, size):
-        at_B = (stairs.b_B[:size] + first).clamp(max=B - 1)
-        tokens_BT, skip_BT = stairs.tokens_BT[at_B], stairs.skip_BT[at_B]
-        chunk = replace(stairs, tokens_BT=tokens_BT, b_B=at_B, skip_BT=skip_BT)
+        at_B = torch.arange(first, first + size, device=stairs.b_B.device).clamp(max=B - 1)
+        tokens_BT, b_B, skip_BT = (
+            table[at_B] for table in (stairs.tokens_BT, stairs.b_B, stairs.skip_BT)
+        )
+        chunk = replace(stairs, tokens_BT=tokens_BT, b_B=b_B, skip_BT=skip_BT)
         run = _recording(climb, plan.policy, chunk) if recorded else climb
         parts.append(run(plan.policy, chunk))
     return torch.cat(parts, dim=1)[:, :B]
@@ -90,7 +92,7 @@ def stairs_of(plan: Plan) -> Stairs:
     B, T = tokens_BT.shape
     return Stairs(
         tokens_BT,
-        torch.arange(B, device=tokens_BT.device),
+        plan.first + torch.arange(B, device=tokens_BT.device),
         torch.stack([~plan.missing_BN(t)[:, 0] for t in range(T - 1)], dim=1),
         seed_words(plan.seed, tokens_BT.device),
         plan.scheme,

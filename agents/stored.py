@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from ..envs import Constraint, UnknownConstraintError, Vocabulary, make_constraint
 from ..envs.constraints import ConstraintSpec, constraint_from_json, constraint_to_json
 from ..rewards import Reward, TrainableReward
-from ..rewards.state import flatten_optimizer, restore_optimizer, with_prefix
+from ..rewards.state import check_shapes, flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import POLICIES, AssembledAgent, Pretraining
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .policies import Policy
@@ -65,6 +66,7 @@ class StoredAgent(AssembledAgent):
             "companions": list(self.companions),
             "optimizer": groups,
             "pretraining": vars(self.pretraining),
+            "notes": self.notes,
             "rewards": {},
         }
         more, state["replay"] = self.replay.state()
@@ -183,6 +185,7 @@ class StoredAgent(AssembledAgent):
                 "make the environment from the same data, or with vocabulary=..."
             )
         self._setup_lr_schedule()
+        self._check_weights(vocabulary, with_prefix("policy", tensors))
         self._make_policy(vocabulary)
         self.policy.load_state_dict(with_prefix("policy", tensors))
         for part in map(str, state["companions"]):
@@ -202,15 +205,29 @@ class StoredAgent(AssembledAgent):
             restore_optimizer(
                 "pretraining", self._pretraining_optimizer, tensors, state["pretraining_optimizer"]
             )
+        self.notes = dict(state.get("notes", {}))
         episodes = [{"r": float(e["r"]), "l": int(e["l"])} for e in state["episodes"]]
         self.ep_info_buffer = deque(episodes, maxlen=self.stats_window_size)
         self.ep_success_buffer = deque(maxlen=self.stats_window_size)
         rewards = {k: v for k, v in tensors.items() if k.startswith("rewards.")}
-        self._pending_rewards = {"tensors": rewards, "state": state["rewards"]}
+        self._pending_rewards = {"tensors": rewards, "state": dict(state["rewards"])}
         if self.task is not None:
             self.max_length = self.task.max_length
             self._adopt_rewards()
             self._restore_rewards()
+
+    def _check_weights(self, vocabulary: Vocabulary, saved: Mapping[str, torch.Tensor]) -> None:
+        """Compare shapes before anything is made of the sizes that a file claims."""
+        made = self._given_policy
+        chosen: object = self.policy_class
+        known = next((kind for kind in POLICIES.values() if kind is chosen), None)
+        if made is None and known is None:
+            return  # a class of a user's own may not know the meta device
+        if made is None and known is not None:
+            with torch.device("meta"):  # shapes without memory
+                made = known(vocabulary, **self.policy_kwargs)
+        assert made is not None
+        check_shapes("the policy's", made.state_dict(), saved)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Use another environment with the same vocabulary."""

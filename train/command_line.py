@@ -19,6 +19,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..agents import AGENTS, SequenceAgent
+from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
 from .commands import check, evaluate, report, sample, weigh_run
 from .config import PretrainConfig, TrainConfig, absolute_data
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done = commands[options.command](options[options.command], console)
     except KeyboardInterrupt:
         fail("stopped at once")
+    except ProcessError as error:
+        fail(str(error))
     except BrokenPipeError:
         sys.exit(1)
     except _USERS_MISTAKES as error:
@@ -185,7 +188,7 @@ def _with_config(arguments: list[str]) -> list[str]:
     if config is None:
         config = str(RunFolder(Path(run or TrainConfig.run)).config)
         rest = [*(["--config", config] if Path(config).exists() else []), *rest]
-    elif run is None and (folder := RunFolder(Path(config).parent)).checkpoint.exists():
+    elif run is None and (folder := RunFolder(Path(config).parent)).has_checkpoint:
         rest += ["--run", str(folder.path)]
     return ["train", *rest]
 

@@ -154,7 +154,7 @@ def load_run(path: Path, constraint: str | None = None) -> tuple[SequenceAgent, 
     """The agent of a run's folder, and its task with the reward as it was learnt from."""
     folder = RunFolder(path)
     task = task_of_run(folder, constraint)
-    return load_agent(folder.checkpoint, TokenEnv(task)), task
+    return load_agent(folder.newest_checkpoint(), TokenEnv(task)), task
 
 
 def task_of_run(folder: RunFolder, constraint: str | None = None) -> Task:

@@ -55,11 +55,14 @@ class TrainConfig:
     """Of everything random: one seed, one result."""
     run: str = "runs/latest"
     """The folder of the results."""
+    save_every: float = 60.0
+    """Seconds between checkpoints; 0 saves after every batch of pretraining and every round."""
     threads: int = 1
     """CPU threads of torch; more pay off for large models on an idle machine alone."""
 
     def __post_init__(self) -> None:
         check_least(0, total_timesteps=self.total_timesteps, seed=self.seed)
+        check_least(0, save_every=self.save_every)
         check_least(1, samples=self.samples, threads=self.threads)
 
 

@@ -20,6 +20,8 @@ from rich.console import Console
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
+from ..agents.divergence import DivergenceError, save_divergence
+from ..agents.parallel import joined, world
 from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import Objective, Scores
 from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
@@ -33,12 +35,10 @@ from .evaluation import (
 from .held_out import split
 from .report import write_report
 from .rounds import Rounds
-from .run_folder import RunError, RunFolder
+from .run_folder import RunError, RunFolder, checked_rows
 from .samples import write_samples
 from .scores import ScoreLog
 from .stopping import StopRequest
-
-_SAVE_EVERY = 60.0  # seconds between checkpoints
 
 AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
 
@@ -70,22 +70,31 @@ def train(
             it holds something else; or a resumed run would be another one.
     """
     torch.set_num_threads(config.threads)
+    with joined() as processes, warnings.catch_warnings():
+        if not processes.is_first:  # which says all that there is to be said
+            console = Console(quiet=True)
+            warnings.simplefilter("ignore")
+        return _train(config, agent_spec, options, resume, skip_invalid, console)
+
+
+def _train(
+    config: TrainConfig,
+    agent_spec: AgentSpec,
+    options: Mapping[str, Any],
+    resume: bool,
+    skip_invalid: bool,
+    console: Console,
+) -> bool:
     folder = RunFolder(Path(config.run))
-    if resume != folder.checkpoint.exists():
-        raise RunError(
-            f"there is no checkpoint in {folder.path} to resume from; start without --resume"
-            if resume
-            else f"{folder.path} already holds a run; go on with --resume, or name another --run"
-        )
-    if not resume:
-        folder.refuse_foreign()
-    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
-    refuse_changes(changed, FIXED, folder.path)
+    newest, changed = world().first(lambda: _beginning(folder, resume, options))
     env = make_env(config, skip_invalid)
     agent_class, chosen = agent_spec
-    if resume:
+    if newest is not None:
         others = {k: v for k, v in chosen.items() if k not in ("policy", "policy_kwargs")}
-        agent = agent_class.load(folder.checkpoint, env, **others)
+        agent = agent_class.load(newest, env, **others)
+        world().all(True)  # have read it
+        if world().is_first:
+            folder.tidy(newest)
     else:
         agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
@@ -101,6 +110,33 @@ def train(
             raise
         finally:
             agent.logger.close()
+
+
+def _beginning(
+    folder: RunFolder, resume: bool, options: Mapping[str, Any]
+) -> tuple[Path | None, Changes]:
+    """The checkpoint to go on from, None begins a run; and which options have changed since."""
+    newest = _newest(folder, resume)
+    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
+    refuse_changes(changed, FIXED, folder.path)
+    return newest, changed
+
+
+def _newest(folder: RunFolder, resume: bool) -> Path | None:
+    if not resume:
+        if folder.has_checkpoint:
+            raise RunError(
+                f"{folder.path} already holds a run; go on with --resume, or name another --run"
+            )
+        folder.refuse_foreign()
+    elif folder.has_checkpoint:
+        folder.refuse_links()
+        return folder.newest_checkpoint()
+    elif not folder.has_not_begun:
+        raise RunError(
+            f"there is no checkpoint in {folder.path} to resume from; start without --resume"
+        )
+    return None
 
 
 def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
@@ -128,18 +164,22 @@ class _Run:
         assert agent.task is not None
         self.config, self.folder, self.agent, self.console = config, folder, agent, console
         self.task: Task = agent.task
-        self._stop = stop
+        self._stop, self._is_first = stop, world().is_first
         self._saved_at = time.monotonic()
         self.real, self.validation = split(self.task)
-        self.summary = folder.read_summary()
+        self._unsaved: OSError | None = None  # why the last checkpoint could not be written
+        self.summary = checked_rows(agent.notes.setdefault("figures", {}), folder.checkpoint)
 
     def begin(self, options: Mapping[str, Any], changed: Changes) -> None:
         """Write what a run that is killed can be resumed from, and say what has changed."""
         if self.agent.num_timesteps or "pretrained" in self.summary:
             refuse_changes(changed, ["pretrain"], self.folder.path)
-        if not self.folder.checkpoint.exists():
-            self.agent.save(self.folder.checkpoint)
+        if not self._is_first:
+            self.agent.set_logger(Logger(None, []))
+            return
         self.folder.write_config(options)
+        if not self.folder.checkpoint.exists():
+            self.folder.save(self.agent)
         curves = TensorBoardOutputFormat(str(self.folder.tensorboard))
         self.agent.set_logger(Logger(str(self.folder.path), [curves]))
         for name, (old, new) in changed.items():
@@ -149,12 +189,19 @@ class _Run:
         """All parts that are not done yet."""
         for part in (self._pretrain, self._learn):
             part()
-            self.agent.save(self.folder.checkpoint)
-            if self._stop:
+            self._save()
+            if self._asked_to_stop():
+                self._complain_if_unsaved()
                 self.say_how_to_resume("stopped; what was learnt is saved")
                 return False
-        self._finish()
+        if self._is_first:
+            self._finish()
+            self._complain_if_unsaved()
         return True
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any of the processes was."""
+        return not world().all(not self._stop)
 
     def _pretrain(self) -> None:
         self.agent.pretrain(
@@ -162,10 +209,10 @@ class _Run:
             validation=self.validation,
             callback=lambda _: self._go_on(),
             reset=False,
-            progress_bar=True,
+            progress_bar=self._is_first,
             **asdict(self.config.pretrain),
         )
-        if self._stop:
+        if self._asked_to_stop() or not self._is_first:
             return
         if "data" not in self.summary and self.task.data:
             data = self.task.data
@@ -181,9 +228,9 @@ class _Run:
         rounds = Rounds(self._go_on)
         self.agent.learn(
             left,
-            callback=[ScoreLog(self.folder.scores), rounds],
+            callback=[ScoreLog(self.folder.scores), rounds] if self._is_first else rounds,
             reset_num_timesteps=False,
-            progress_bar=True,
+            progress_bar=self._is_first,
         )
         if rounds.flat:
             warnings.warn(
@@ -239,19 +286,50 @@ class _Run:
 
     def _go_on(self) -> bool:
         """Save now and then; False when the user wants to stop."""
-        if time.monotonic() - self._saved_at > _SAVE_EVERY:
-            self.agent.save(self.folder.checkpoint)
-            self._saved_at = time.monotonic()
+        if time.monotonic() - self._saved_at >= self.config.save_every:
+            self._save()
         return not self._stop
+
+    def _save(self) -> None:
+        """Write a checkpoint; a disk that is full may have room again at the next one."""
+        if not self._is_first:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            self.folder.save(self.agent)
+        except OSError as error:
+            if self._unsaved is None:
+                warnings.warn(
+                    f"no checkpoint could be written ({error}); the one before stays, the run goes "
+                    f"on and tries again in {self.config.save_every:g} s; is the disk full?",
+                    stacklevel=2,
+                )
+            self._unsaved = error
+            return
+        if self._unsaved is not None:
+            self.console.print(f"checkpoints are written again: {self.folder.checkpoint}")
+        self._unsaved = None
+
+    def _complain_if_unsaved(self) -> None:
+        if self._unsaved is not None:
+            raise OSError(
+                f"the last checkpoint could not be written: {self._unsaved}; make room on the "
+                "disk and resume from the one before"
+            ) from self._unsaved
 
     def keep(self, error: Exception) -> None:
         """After an error, save what is whole as far as it can be, and say how to go on."""
         why = "the run stopped at the error below; the last checkpoint is"
         with contextlib.suppress(OSError):
+            if not self._is_first:
+                return
             if not self.agent.within_update:
-                self.agent.save(self.folder.checkpoint)
+                self.folder.save(self.agent)
                 why = "the run stopped at the error below; what was learnt is saved"
             self.folder.write_summary(self.summary, stopped=str(error))
+            if isinstance(error, DivergenceError):
+                save_divergence(self.folder.diverged, error)
+                self.console.print(f"the batch that did it is in {self.folder.diverged}")
         self.say_how_to_resume(why)
 
     def say_how_to_resume(self, why: str) -> None:

@@ -220,8 +220,23 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
             loss = loss + self.gradient_penalty * penalty
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._refuse_infinite(float(loss.detach()))
         self.optimizer.step()
         return metrics
+
+    def _refuse_infinite(self, loss: float) -> None:
+        """Stop before a step that would leave no weight a number.
+
+        Raises:
+            FloatingPointError: the gradient is not finite.
+        """
+        learnt = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(learnt)
+        if not norm.isfinite():
+            raise FloatingPointError(
+                f"the gradient's norm is {float(norm)} in update {self.updates} of {self.name} "
+                f"(loss {loss}), so it was left as it was; take a smaller learning_rate for it"
+            )
 
     def _penalty(self, real_BT: Tensor, generated_BT: Tensor) -> Tensor:
         """Between pairs of sequences, as long as the longer: padding is embedded as zero."""
@@ -254,5 +269,5 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
         super().restore(tensors, state)
-        self.replayed.tokens_RT = tensors["replay"]
+        self.replayed.restore(tensors["replay"])
         self.skipped, self.running_auc = int(state["skipped"]), float(state["running_auc"])
