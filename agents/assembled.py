@@ -164,11 +164,7 @@ class AssembledAgent(BaseAlgorithm):
                 reward.updates = 0
 
     def _get_policy_from_name(self, policy_name: str) -> Any:
-        if policy_name not in POLICIES:
-            near = difflib.get_close_matches(policy_name.upper(), POLICIES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
-            raise ValueError(f"unknown policy {policy_name!r}; {hint}")
-        return POLICIES[policy_name]
+        return policy_of_name(policy_name)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Use another environment with the same vocabulary."""
@@ -218,6 +214,19 @@ class AssembledAgent(BaseAlgorithm):
         for parameter in copy.parameters():
             parameter.requires_grad_(False)
         return copy
+
+
+def policy_of_name(name: str) -> type[Policy]:
+    """The class of a policy.
+
+    Raises:
+        ValueError: there is none of this name; the message has the nearest.
+    """
+    if name not in POLICIES:
+        near = difflib.get_close_matches(name.upper(), POLICIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
+        raise ValueError(f"unknown policy {name!r}; {hint}")
+    return POLICIES[name]
 
 
 def task_of(env: VecEnv) -> Task:

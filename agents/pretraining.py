@@ -59,6 +59,12 @@ def training_batch(sequences: Sequences, step: int, batch_size: int, seed: int) 
     return batch.padded(int(batch.lengths_B.max()))
 
 
+def teacher_forcing_loss(policy: Policy, batch: Sequences) -> Tensor:
+    """Maximum likelihood: the mean of -log p(x_t | x_<t) over the batch's tokens, in nats."""
+    logits_BTA = policy(batch.tokens_BT, batch.condition_B)
+    return -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
+
+
 def teacher_forcing_step(
     policy: Policy,
     optimizer: torch.optim.Optimizer,
@@ -69,8 +75,7 @@ def teacher_forcing_step(
     """One step of maximum likelihood; returns the loss before it, in nats a token."""
     batch = batch.to(policy.device)
     policy.train()
-    logits_BTA = policy(batch.tokens_BT)
-    nll = -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
+    nll = teacher_forcing_loss(policy, batch)
     optimizer.zero_grad(set_to_none=True)
     nll.backward()
     torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm)
@@ -86,5 +91,6 @@ def log_likelihoods(policy: Policy, sequences: Sequences, batch_size: int = 512)
     found: list[Tensor] = []
     for first in range(0, len(sequences), batch_size):
         batch = sequences[first : first + batch_size].to(policy.device)
-        found.append(token_log_probs(policy(batch.tokens_BT), batch.tokens_BT, batch.mask_BT).cpu())
+        logits_BTA = policy(batch.tokens_BT, batch.condition_B)
+        found.append(token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).cpu())
     return torch.cat(found)
