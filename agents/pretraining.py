@@ -32,11 +32,11 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _batches_of_epoch(lengths: tuple[int, ...], batch_size: int, seed: int) -> list[Tensor]:
+def _batches_of_epoch(sequences: Sequences, batch_size: int, seed: int) -> list[Tensor]:
     """The rows of each batch of one epoch: shuffled, sorted by length within pools, shuffled."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(lengths), generator=generator)
-    lengths_B = torch.tensor(lengths)
+    order = torch.randperm(len(sequences), generator=generator)
+    lengths_B = sequences.lengths_B.cpu()
     batches: list[Tensor] = []
     for pool in order.split(_POOL * batch_size):
         by_length = pool[lengths_B[pool].argsort(stable=True)]
@@ -53,8 +53,7 @@ def steps_per_epoch(sequences: Sequences, batch_size: int) -> int:
 def training_batch(sequences: Sequences, step: int, batch_size: int, seed: int) -> Sequences:
     """The batch of a step, its padding cut to the longest of it."""
     epoch, index = divmod(step, steps_per_epoch(sequences, batch_size))
-    lengths = tuple(sequences.lengths_B.tolist())
-    rows = _batches_of_epoch(lengths, batch_size, fold_in(seed, epoch))[index]
+    rows = _batches_of_epoch(sequences, batch_size, fold_in(seed, epoch))[index]
     batch = sequences[rows]
     return batch.padded(int(batch.lengths_B.max()))
 

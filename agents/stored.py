@@ -97,7 +97,14 @@ class StoredAgent(AssembledAgent):
 
     @classmethod
     def _hyperparameters(cls) -> list[str]:
-        return [name for name in constructor_keywords(cls) if name not in _NOT_SAVED]
+        """The constructor's keywords; with ``**kwargs`` also those that it hands on upwards."""
+        names: dict[str, None] = {}
+        for kind in cls.__mro__:
+            parameters = inspect.signature(kind).parameters.values()
+            names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return [name for name in names if name not in _NOT_SAVED]
 
     @classmethod
     def load(  # type: ignore[override] # nothing is unpickled, so there is nothing to customise
@@ -235,17 +242,6 @@ def _say_what_is_lost(name: str, reward: Reward, saved: dict[str, torch.Tensor])
             "are overwritten by the checkpoint. Give the loaded agent an environment of its own",
             stacklevel=5,
         )
-
-
-def constructor_keywords(kind: type) -> list[str]:
-    """A constructor's parameters; with ``**kwargs`` also those that it hands on upwards."""
-    names: dict[str, None] = {}
-    for each in kind.__mro__:
-        parameters = inspect.signature(each).parameters.values()
-        names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return list(names)
 
 
 def policy_name(policy: Policy) -> str:

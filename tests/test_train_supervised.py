@@ -300,7 +300,7 @@ def test_a_file_that_was_changed_or_is_of_another_learner_is_refused(
         ({"averaging": 1.0}, "averaging is 1.0; expected a share in"),
         ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
         ({"learning_rate": 0}, "learning_rate is 0; expected more than 0"),
-        ({"policy_kwargs": {"hiden": 3}}, "no option 'hiden'; did you mean hidden"),
+        ({"policy_kwargs": {"layer": 3}}, "no option 'layer'; did you mean layers"),
     ],
 )
 def test_mistakes_are_told(vocabulary: Vocabulary, options: dict[str, Any], message: str) -> None:

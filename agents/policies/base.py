@@ -24,10 +24,13 @@ class Policy(nn.Module, ABC):
 
     Attributes:
         vocabulary: what it writes.
+        output: the last layer, from ``features`` to logits. A critic is made of a policy by another
+            last layer; policies that no critic is wanted for need neither.
     """
 
     name: ClassVar[str]
     vocabulary: Vocabulary
+    output: nn.Linear
 
     @abstractmethod
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
@@ -56,6 +59,13 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Teacher forcing in one pass: logits (B, T, A), those at t given the tokens before t."""
+
+    def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What ``output`` makes the logits of, (B, T, H): those at t know the tokens before t."""
+        raise NotImplementedError(
+            f"{type(self).__name__} shares no features; define features(tokens_BT) and make "
+            "forward output(features(tokens_BT))"
+        )
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

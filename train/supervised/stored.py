@@ -5,6 +5,7 @@ Tensors and JSON, as agents are saved (agents/checkpoint.py); loading runs no co
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,20 +16,14 @@ from torch import Tensor
 
 from ...agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ...agents.policies import Policy
-from ...agents.stored import (
-    checkpoint_path,
-    constructor_keywords,
-    policy_name,
-    saved_constraint,
-    saved_policy,
-)
+from ...agents.stored import checkpoint_path, policy_name, saved_constraint, saved_policy
 from ...envs import Vocabulary
 from ...envs.constraints import constraint_to_json
 from ...rewards.state import flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import AssembledLearner, Progress
 
-# Constructor parameters that are no hyperparameters.
-_NOT_SAVED = {"self", "policy", "policy_kwargs", "vocabulary", "device"}
+# Constructor keywords that are no hyperparameters.
+_NOT_SAVED = {"policy_kwargs", "vocabulary", "device"}
 
 
 class StoredLearner(AssembledLearner):
@@ -118,7 +113,14 @@ class StoredLearner(AssembledLearner):
 
     @classmethod
     def _hyperparameters(cls) -> list[str]:
-        return [name for name in constructor_keywords(cls) if name not in _NOT_SAVED]
+        """The constructor's keywords; with ``**options`` also those that it hands on upwards."""
+        names: dict[str, None] = {}
+        for kind in cls.__mro__:
+            parameters = inspect.signature(kind).parameters.values()
+            names |= dict.fromkeys(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return [name for name in names if name not in _NOT_SAVED]
 
 
 def load_learner(path: str | Path, device: torch.device | str = "auto") -> StoredLearner:
