@@ -11,9 +11,8 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from ..agents import SequenceAgent, load_agent
 from ..agents.checks import check_least
-from ..envs import Task, TokenEnv, make_task
+from ..envs import Task, make_task
 from ..rewards import Objective, check_objective, make_reward
 from .config import task_options
 from .evaluation import (
@@ -29,6 +28,7 @@ from .report import write_report
 from .run_folder import RunError, RunFolder, csv_text, write_csv
 from .samples import sample_columns, text_column
 from .scores import read_scores, weigh
+from .writers import Writer, load_writer
 
 
 def sample(options: Namespace, console: Console) -> None:
@@ -37,11 +37,12 @@ def sample(options: Namespace, console: Console) -> None:
     Of a checkpoint alone, without the run's folder, only the texts.
     """
     check_least(1, number=options.number)
+    writer: Writer
     if options.run.is_dir():
-        agent, task = load_run(options.run, constraint=options.constraint)
+        writer, task = load_run(options.run, constraint=options.constraint)
     else:
-        agent, task = load_agent(options.run, constraint=options.constraint), None
-    sequences = agent.sample(
+        writer, task = load_writer(options.run, constraint=options.constraint), None
+    sequences = writer.sample(
         options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
     )
     if task is None:
@@ -73,10 +74,10 @@ def evaluate(options: Namespace, console: Console) -> None:
     else:
         if not target.exists():
             raise RunError(f"there is no run and no file {target}; is the path right?")
-        agent, task = load_run(target)
+        writer, task = load_run(target)
         known = reference if reference is not None else task.data.texts if task.data else []
-        sequences = agent.sample(options.number, seed=options.seed)
-        figures = figures_of_samples(task, sequences, known, agent.policy)
+        sequences = writer.sample(options.number, seed=options.seed)
+        figures = figures_of_samples(task, sequences, known, writer.policy)
         figures |= figures_of_scores(task.reward(sequences))
     row = figures_as_json(figures)
     if options.json:
@@ -100,11 +101,10 @@ def report(options: Namespace, console: Console) -> None:
     console.print(f"report {folder.report}", soft_wrap=True)
 
 
-def load_run(path: Path, constraint: str | None = None) -> tuple[SequenceAgent, Task]:
-    """The agent of a run's folder, and its task with the reward as it was learnt from."""
-    folder = RunFolder(path)
-    task = task_of_run(folder, constraint)
-    return load_agent(folder.checkpoint, TokenEnv(task)), task
+def load_run(path: Path, constraint: str | None = None) -> tuple[Writer, Task]:
+    """Who writes in a run's folder, and its task with the reward as it was learnt from."""
+    task = task_of_run(RunFolder(path), constraint)
+    return load_writer(path, task), task
 
 
 def task_of_run(folder: RunFolder, constraint: str | None = None) -> Task:

@@ -18,6 +18,7 @@ from ..agents import AGENTS
 AGENT_SKIPS = {
     *("env", "seed", "verbose", "tensorboard_log", "stats_window_size", "_init_setup_model"),
 }
+LEARNER_SKIPS = {"vocabulary", "seed", "max_length"}  # the task's, and the run's
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

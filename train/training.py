@@ -36,6 +36,7 @@ from .run_folder import RunError, RunFolder
 from .samples import write_samples
 from .scores import ScoreLog
 from .stopping import StopRequest
+from .writers import load_writer
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints
 _VALIDATION_SHARE = 0.02
@@ -87,6 +88,9 @@ def train(
         others = {k: v for k, v in chosen.items() if k not in ("policy", "policy_kwargs")}
         agent = agent_class.load(folder.checkpoint, env, **others)
     else:
+        if config.policy is not None:
+            fitted = load_writer(Path(config.policy)).policy
+            chosen = {**chosen, "policy": fitted, "policy_kwargs": None}
         agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
         run = _Run(config, folder, agent, stop, console)
@@ -157,13 +161,16 @@ class _Run:
         return True
 
     def _pretrain(self) -> None:
+        options = asdict(self.config.pretrain)
+        if self.config.policy is not None:
+            options["epochs"] = 0  # it was fitted before
         self.agent.pretrain(
             self.real,
             validation=self.validation,
             callback=lambda _: self._go_on(),
             reset=False,
             progress_bar=True,
-            **asdict(self.config.pretrain),
+            **options,
         )
         if self._stop:
             return

@@ -27,7 +27,7 @@ from ...agents.assembled import Purpose
 from ...agents.pretraining import log_likelihoods, steps_per_epoch, training_batch
 from ...agents.progress import progress_bar as bar_of
 from ...agents.sampling import sample
-from ...envs import Sequences
+from ...envs import Sequences, Task
 from ..metrics import Estimate
 from .augmentation import augmented
 from .figures import likelihood_figures
@@ -116,6 +116,19 @@ class Learner(StoredLearner, ABC):
             temperature=temperature,
             constraint=self.constraint,
         )
+
+    def use_task(self, task: Task) -> None:
+        """Write what the task wants: its length, under its constraint.
+
+        Raises:
+            ValueError: the task has another vocabulary.
+        """
+        if task.vocabulary != self.policy.vocabulary:
+            raise ValueError(
+                f"the policy writes {self.policy.vocabulary} and the task {task.vocabulary}; make "
+                "the task from the same data, or with vocabulary=learner.policy.vocabulary"
+            )
+        self.constraint, self.max_length = task.constraint, task.max_length
 
     # --- fitting ------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ Tensors and JSON, as agents are saved (agents/checkpoint.py); loading runs no co
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -121,26 +120,3 @@ class StoredLearner(AssembledLearner):
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
         return [name for name in names if name not in _NOT_SAVED]
-
-
-def load_learner(path: str | Path, device: torch.device | str = "auto") -> StoredLearner:
-    """The learner in a checkpoint, of any kind that was imported.
-
-    Raises:
-        CheckpointError: as ``Learner.load``, or a learner of an unknown class.
-    """
-    _, state = load_checkpoint(checkpoint_path(path))
-    name = state.get("learner") if isinstance(state, dict) else None
-    known = {kind.__name__: kind for kind in _subclasses(StoredLearner)}
-    if not isinstance(name, str) or name not in known:
-        raise CheckpointError(
-            f"{path} holds the learner {name!r}, which is none of {', '.join(sorted(known))}; "
-            "import its class first"
-        )
-    return known[name].load(path, device)
-
-
-def _subclasses(kind: type[StoredLearner]) -> Iterator[type[StoredLearner]]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from _subclasses(below)
