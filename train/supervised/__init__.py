@@ -2,6 +2,7 @@
 
 from .learner import Learner
 from .loading import load_learner
+from .scheduled_sampling import ScheduledSampling
 from .teacher_forcing import TeacherForcing
 
-__all__ = ["Learner", "TeacherForcing", "load_learner"]
+__all__ = ["Learner", "ScheduledSampling", "TeacherForcing", "load_learner"]
