@@ -32,10 +32,9 @@ learner:
 max_epochs: 4
 samples: 20
 """
-REWARD = "0.5 * known_words + 0.5 * conv_discriminator(embedding=4, widths=(1,), filters=(4,))"
+REWARD = "conv_discriminator(embedding=4, widths=(1,), filters=(4,))"
 AGENT = [
-    "--reward",
-    REWARD,
+    f"--reward={REWARD}",
     "--agent.batch_size=4",
     "--agent.completions=1",
     "--pretrain.discriminator_steps=1",
