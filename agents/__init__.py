@@ -6,6 +6,7 @@ from .checkpoint import CheckpointError
 from .loading import AGENTS, load_agent
 from .organ import ORGAN
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
+from .reinforce import Reinforce
 from .rollouts import Rollouts, action_values
 from .sampling import sample
 from .sb3 import GeneratorPolicy, GRUExtractor, TransformerExtractor
@@ -20,6 +21,7 @@ __all__ = [
     "GeneratorPolicy",
     "LSTMPolicy",
     "Policy",
+    "Reinforce",
     "Rollouts",
     "SeqGAN",
     "SequenceAgent",

@@ -8,8 +8,10 @@ function of (seed, purpose, counters), so nothing but counters has to be kept to
 from __future__ import annotations
 
 import difflib
+import inspect
 import secrets
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import IntEnum
@@ -24,6 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from ..envs import Constraint, Sequences, Task, Vocabulary
 from ..rewards import TrainableReward
+from .checks import check_device, check_least, check_positive
 from .counter_rng import fold_in
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .pretraining import seeded
@@ -31,6 +34,8 @@ from .pretraining import seeded
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy for policy in (GRUPolicy, LSTMPolicy, TransformerPolicy)
 }
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 # Wrappers that change nothing, of Gymnasium's ``make`` and of Stable-Baselines3.
 _WATCHERS = (
@@ -64,18 +69,43 @@ class Pretraining:
 
 
 class AssembledAgent(BaseAlgorithm):
-    """The parts of an agent, put together; ``SequenceAgent`` documents the arguments."""
+    """The parts of an agent, put together.
+
+    The options that all agents have are here and nowhere else: a subclass names its own, and hands
+    the others on as ``**options``.
+
+    Args:
+        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy (a pretrained one).
+        env: a ``TokenEnv``, its registered id, or None to sample from a loaded agent.
+        learning_rate: of Adam, or a schedule of the remaining progress.
+        batch_size: B, training sequences a round.
+        max_grad_norm: the gradient's norm is clipped to it.
+        discriminator_steps: updates of each reward that learns, a discriminator, a round.
+        discriminator_batch_size: real sequences an update, and as many generated ones.
+        overlap: score a batch in a thread of its own, while what does not need the scores goes on;
+            it saves time where objectives wait for worker processes, other programs or a network.
+        policy_kwargs: keywords of the policy, where it is made by name.
+        stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
+        tensorboard_log: a folder for TensorBoard curves.
+        verbose: 1 prints the log.
+        seed: of everything random; None draws one.
+        device: ``"auto"`` takes a GPU where there is one.
+    """
 
     policy_aliases: ClassVar[dict[str, Any]] = POLICIES
     policy: Policy  # type: ignore[assignment] # ours are no BasePolicy: they write sequences
 
     def __init__(
         self,
-        policy: str | Policy | type[Policy],
-        env: GymEnv | str | None,
+        policy: str | Policy | type[Policy] = "GRU",
+        env: GymEnv | str | None = None,
+        *,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 64,
         max_grad_norm: float = 1.0,
+        discriminator_steps: int = 5,
+        discriminator_batch_size: int = 64,
+        overlap: bool = False,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -84,6 +114,13 @@ class AssembledAgent(BaseAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        check_least(1, batch_size=batch_size, discriminator_batch_size=discriminator_batch_size)
+        check_least(0, discriminator_steps=discriminator_steps)
+        check_positive(max_grad_norm=max_grad_norm)
+        if not callable(learning_rate):
+            check_positive(learning_rate=learning_rate)
+        check_policy_options(policy, policy_kwargs)
+        check_device(device)
         given = policy if isinstance(policy, Policy) else None
         super().__init__(
             type(policy) if isinstance(policy, Policy) else policy,  # type: ignore[arg-type]
@@ -99,10 +136,14 @@ class AssembledAgent(BaseAlgorithm):
         )
         self.batch_size = batch_size
         self.max_grad_norm = max_grad_norm
+        self.discriminator_steps = discriminator_steps
+        self.discriminator_batch_size = discriminator_batch_size
+        self.overlap = overlap
         self.stats_window_size = stats_window_size
         self.rounds = 0
         self.sampled = 0
         self.pretraining = Pretraining()
+        self.companions: dict[str, Policy] = {}  # frozen relatives of the policy, by their part
         self._given_policy = given
         self._pretraining_optimizer: torch.optim.Optimizer | None = None
         self._pending_rewards: dict[str, Any] = {}
@@ -115,6 +156,11 @@ class AssembledAgent(BaseAlgorithm):
             self.constraint = self.task.constraint
         if _init_setup_model:
             self._setup_model()
+
+    @classmethod
+    def keywords(cls) -> list[str]:
+        """The constructor's parameters, all of them."""
+        return keywords_of(cls)
 
     # --- setting up -------------------------------------------------------------------------
 
@@ -209,11 +255,40 @@ class AssembledAgent(BaseAlgorithm):
             )
         return sequences.padded(self.max_length)
 
-    def _copy_of_policy(self) -> Policy:
-        copy = deepcopy(self.policy).eval()
-        for parameter in copy.parameters():
-            parameter.requires_grad_(False)
-        return copy
+    def _keep_companion(self, part: str) -> Policy:
+        """A copy of the policy as it is now, without gradients, unless there is one already."""
+        if part not in self.companions:
+            self.companions[part] = deepcopy(self.policy).eval().requires_grad_(False)
+        return self.companions[part]
+
+
+def check_policy_options(policy: object, options: Mapping[str, object] | None) -> None:
+    """Check that a policy made by name takes options of these names.
+
+    Raises:
+        ValueError: it does not; the message has the nearest names.
+    """
+    if not isinstance(policy, str) or policy not in POLICIES:
+        return  # made already, or to be refused by its name
+    known = [
+        name for name in inspect.signature(POLICIES[policy]).parameters if name != "vocabulary"
+    ]
+    for name in options or {}:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"the policy {policy} has no option {name!r}; {hint}")
+
+
+def keywords_of(kind: type) -> list[str]:
+    """A constructor's parameters; with ``**options`` also those that it hands on upwards."""
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        parameters = inspect.signature(each).parameters.values()
+        names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
 
 
 def policy_of_name(name: str) -> type[Policy]:

@@ -6,39 +6,64 @@ a round is a function of (seed, number of the round), so a saved agent goes on a
 been stopped.
 """
 
-# Shapes: B sequences, T steps
+# Shapes: B sequences, T steps, A actions
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import HumanOutputFormat
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import configure_logger
+from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Scores
-from .assembled import Pretraining, Purpose
-from .counter_rng import fold_in
-from .pretraining import (
-    log_likelihoods,
-    seeded,
-    steps_per_epoch,
-    teacher_forcing_step,
-    training_batch,
-)
+from .assembled import Purpose
+from .policies import Policy
+from .precision import at_least_float32
+from .pretraining import seeded
 from .progress import ProgressBar
-from .progress import progress_bar as bar_of
-from .sampling import at_least_float32, sample
-from .stored import StoredAgent
+from .recording import record_round
+from .sampling import sample
+from .taught import TaughtAgent
 
-_LONGEST_NAME = 1000  # characters of a name in the printed log; rewards are named by expressions
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The training sequences of a round.
+
+    Args:
+        sequences: B of them, with their log-probabilities.
+        written_BT: bool, True at what the policy wrote: neither padding nor a prompt.
+    """
+
+    sequences: Sequences
+    written_BT: Tensor
+
+    def cut(self) -> tuple[Tensor, Tensor]:
+        """Tokens and ``written_BT`` without the columns that are padding in every row."""
+        T = int(self.sequences.lengths_B.max())
+        return self.sequences.tokens_BT[:, :T], self.written_BT[:, :T]
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What the tokens of a batch are worth.
+
+    Args:
+        q_BT: the value of writing token t after those before it; 0 where there is none.
+        usable_BT: bool, True where there is one: at written tokens of what could be scored.
+        scores: of the finished sequences.
+        metrics: for the log.
+    """
+
+    q_BT: Tensor
+    usable_BT: Tensor
+    scores: Scores
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,28 +75,13 @@ class Round:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class SequenceAgent(StoredAgent):
+class SequenceAgent(TaughtAgent):
     """Who writes, and learns to write what scores well.
 
-    The base of all agents: subclasses define ``_train_round``.
-
-    Args:
-        policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy (a pretrained one).
-        env: a ``TokenEnv``, its registered id, or None to sample from a loaded agent.
-        learning_rate: of Adam, or a schedule of the remaining progress.
-        batch_size: B, training sequences a round.
-        max_grad_norm: the gradient's norm is clipped to it.
-        policy_kwargs: keywords of the policy, where it is made by name.
-        stats_window_size: episodes that ``rollout/ep_rew_mean`` is the mean of.
-        tensorboard_log: a folder for TensorBoard curves.
-        verbose: 1 prints the log.
-        seed: of everything random; None draws one.
-        device: ``"auto"`` takes a GPU where there is one.
+    The base of all agents. A subclass defines ``_update``, which learns from a batch and its
+    values; it may write (``_write``) and value (``_value``) another way. ``AssembledAgent`` has the
+    options that are common to all.
     """
-
-    # True from a round's first update until it is counted: what a checkpoint has between the two is
-    # no whole round.
-    within_update = False
 
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} with {type(self.policy).__name__}"
@@ -79,86 +89,56 @@ class SequenceAgent(StoredAgent):
         done = f"{self.pretraining.step} batches of teacher forcing, {self.num_timesteps} timesteps"
         return f"<{kind}: {task}; {done}>"
 
-    # --- what a subclass defines ------------------------------------------------------------
+    # --- a round ------------------------------------------------------------------------------
+
+    def _train_round(self) -> Round:
+        """Write, value, update; everything random from ``self._seed_of(purpose, ...)``."""
+        batch = self._write(self.rounds)
+        values = self._value(batch)
+        metrics = values.metrics | self._update(batch, values)
+        if self._trainable_rewards() and self.discriminator_steps:
+            real = self._real_sequences(None)
+            for step in range(self.discriminator_steps):
+                found = self._update_discriminators(real, 1, self.rounds, step)
+            metrics |= {f"train/{name}": value for name, value in found.items()}
+        return Round(batch.sequences, values.scores, metrics)
+
+    def _write(self, round: int) -> Batch:
+        """The training sequences of a round."""
+        sequences = sample(
+            self.policy,
+            self.batch_size,
+            max_length=self.max_length,
+            seed=self._seed_of(Purpose.TRAINING_SEQUENCES, round),
+            constraint=self.constraint,
+        )
+        return Batch(sequences, sequences.mask_BT)
+
+    def _value(self, batch: Batch) -> Values:
+        """What each token is worth; here the finished sequence's score goes to all of them."""
+        assert self.task is not None
+        scores = self.task.reward(batch.sequences)
+        usable_BT = batch.written_BT & scores.ok_B[:, None]
+        values_B1 = scores.values_B.to(self.policy.dtype)[:, None]
+        return Values(torch.where(usable_BT, values_B1, 0.0), usable_BT, scores)
 
     @abstractmethod
-    def _train_round(self) -> Round:
-        """Sample, value, update; everything random from ``self._seed_of(purpose, ...)``."""
+    def _update(self, batch: Batch, values: Values) -> dict[str, float]:
+        """Learn from a batch, through ``_update_policy``; metrics for the log."""
 
-    # --- the supervised beginning -----------------------------------------------------------
+    def _logits(self, policy: Policy, tokens_BT: Tensor) -> Tensor:
+        """What a policy gave the tokens' places, in one pass, with -inf at what was forbidden.
 
-    def pretrain(
-        self,
-        sequences: Sequences | list[str] | None = None,
-        *,
-        epochs: int = 10,
-        batch_size: int = 64,
-        learning_rate: float = 2e-3,
-        validation: Sequences | None = None,
-        callback: Callable[[Self], bool] | None = None,
-        log_interval: int = 50,
-        reset: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Teach the policy to write what real sequences look like, by teacher forcing.
-
-        The learning rate falls linearly to a hundredth of where it began.
-
-        Args:
-            sequences: what to imitate; by default the task's data.
-            epochs: passes over it.
-            batch_size: sequences a step.
-            learning_rate: of Adam, at the first step.
-            validation: sequences to report the likelihood of, after each epoch.
-            callback: called with the agent after each step; False stops, to go on later.
-            log_interval: steps between two entries of the log.
-            reset: False goes on where a stopped pretraining (of a loaded agent, too) stood.
-            progress_bar: show one.
+        In eval mode, so without dropout; there cuDNN has no backward pass for recurrent networks.
+        The policy that writes is the constrained one, so its probabilities are those of the
+        gradient: what remains, renormalised.
         """
-        data = self._real_sequences(sequences)
-        self._ensure_logger("pretrain")
-        if reset:
-            self.pretraining = Pretraining()
-            self._pretraining_optimizer = None
-        state = self.pretraining
-        per_epoch = steps_per_epoch(data, batch_size)
-        state.steps = epochs * per_epoch
-        if state.step < state.steps and self._pretraining_optimizer is None:
-            self._pretraining_optimizer = torch.optim.Adam(self.policy.parameters())
-        losses: list[float] = []
-        bar = bar_of("teacher forcing", state.step, state.steps, "batch", progress_bar)
-        while state.step < state.steps:
-            assert self._pretraining_optimizer is not None
-            for group in self._pretraining_optimizer.param_groups:
-                group["lr"] = learning_rate * max(1 - state.step / state.steps, 0.01)
-            seed = self._seed_of(Purpose.TEACHER_FORCING)
-            batch = training_batch(data, state.step, batch_size, seed)
-            with seeded(fold_in(seed, state.step)):
-                losses.append(teacher_forcing_step(self.policy, self._pretraining_optimizer, batch))
-            state.step += 1
-            bar.update()
-            if state.step % log_interval == 0 or state.step == state.steps:
-                mean = sum(losses[-log_interval:]) / len(losses[-log_interval:])
-                bar.set_postfix(nats_a_token=f"{mean:.3f}")
-                self.logger.record("pretrain/nll", mean)
-                if validation is not None and state.step % per_epoch < log_interval:
-                    log_probs_BT = log_likelihoods(self.policy, validation)
-                    held_out = -float(log_probs_BT.sum()) / validation.num_tokens
-                    self.logger.record("pretrain/validation_nll", held_out)
-                self.logger.dump(state.step)
-            if callback is not None and not callback(self):
-                bar.close()
-                return self
-        bar.close()
-        self._pretraining_optimizer = None
-        return self
-
-    def _ensure_logger(self, name: str) -> None:
-        if not hasattr(self, "_logger"):
-            self._logger = configure_logger(self.verbose, self.tensorboard_log, name, True)
-        for form in self.logger.output_formats:
-            if isinstance(form, HumanOutputFormat):
-                form.max_length = _LONGEST_NAME  # two names that are cut alike would be an error
+        with torch.backends.cudnn.flags(enabled=False):
+            logits_BTA: Tensor = policy(tokens_BT)
+        if self.constraint is None:
+            return logits_BTA
+        bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
+        return logits_BTA.masked_fill(~bound.along(tokens_BT), -torch.inf)
 
     # --- learning ---------------------------------------------------------------------------
 
@@ -212,7 +192,7 @@ class SequenceAgent(StoredAgent):
             self.num_timesteps += made.sequences.num_tokens
             self.within_update = False
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-            self._record(made)
+            record_round(self, made)
             hooks.update_locals(locals())
             hooks.on_rollout_end()
             if self.rounds % log_interval == 0:
@@ -223,7 +203,7 @@ class SequenceAgent(StoredAgent):
         return self
 
     def _before_learning(self) -> None:
-        """What has to be there before the first round."""
+        """Make what has to be there before the first round."""
 
     def _can_be_scored(self) -> bool:
         """Whether the reward can score another round; ``stopped`` says why not."""
@@ -234,7 +214,7 @@ class SequenceAgent(StoredAgent):
             self.stopped = str(spent)
         return self.stopped is None
 
-    def _update_policy(self, loss: torch.Tensor) -> float:
+    def _update_policy(self, loss: Tensor) -> float:
         """One step of the optimiser; returns the gradient's norm before it was clipped.
 
         Raises:
@@ -254,48 +234,6 @@ class SequenceAgent(StoredAgent):
         self._n_updates += 1
         return float(norm)
 
-    def _record(self, made: Round) -> None:
-        sequences, scores = made.sequences, made.scores
-        assert self.ep_info_buffer is not None
-        lengths = sequences.lengths_B.tolist()
-        for value, length, ok in zip(
-            scores.values_B.tolist(), lengths, scores.ok_B.tolist(), strict=True
-        ):
-            if ok:
-                self.ep_info_buffer.append({"r": value, "l": length})
-        if self.ep_info_buffer:
-            self.logger.record(
-                "rollout/ep_rew_mean", float(np.mean([e["r"] for e in self.ep_info_buffer]))
-            )
-            self.logger.record(
-                "rollout/ep_len_mean", float(np.mean([e["l"] for e in self.ep_info_buffer]))
-            )
-        self._record_reward(scores)
-        if self.constraint is not None:
-            self.logger.record("rollout/constraint_fallbacks", self.constraint.fallbacks)
-        for name, value in made.metrics.items():
-            self.logger.record(name, value)
-        seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
-        done = self.num_timesteps - self._num_timesteps_at_start
-        self.logger.record("time/iterations", self.rounds, exclude="tensorboard")
-        self.logger.record("time/fps", int(done / seconds))
-        self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-
-    def _record_reward(self, scores: Scores) -> None:
-        """Every component's values, failures and figures, and those before its transform."""
-        assert self.task is not None
-        for name, part_B in scores.parts.items():
-            component, raw, _ = name.partition(".raw")
-            mean = float(part_B.nanmean())  # NaN where all failed
-            self.logger.record(f"reward/{component}/{'raw' if raw else 'mean'}", mean)
-            self.logger.record(f"reward/{component}/failed", int(part_B.isnan().sum()))
-        for name, reward in self.task.reward.named().items():
-            if not reward.children:
-                for figure, value in reward.take_statistics().items():
-                    self.logger.record(f"reward/{name}/{figure}", value)
-        self.logger.record("reward/failed", int((~scores.ok_B).sum()))
-
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         made = super()._init_callback(callback, progress_bar=False)
         if not progress_bar:
@@ -313,6 +251,8 @@ class SequenceAgent(StoredAgent):
         seed: int | None = None,
         prompt: str | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Sequences:
         """Write ``n`` sequences.
 
@@ -321,6 +261,8 @@ class SequenceAgent(StoredAgent):
             seed: one seed, one result; None gives other sequences at every call.
             prompt: what all of them begin with.
             temperature: below 1 is sharper.
+            top_k: only the k most probable tokens are drawn from.
+            top_p: only the fewest tokens that have this probability together are drawn from.
         """
         if seed is None:
             seed = self._seed_of(Purpose.SAMPLE, self.sampled)
@@ -332,6 +274,8 @@ class SequenceAgent(StoredAgent):
             seed=seed,
             prompt=prompt,
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
             constraint=self.constraint,
         )
 

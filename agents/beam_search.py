@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..envs import Constraint, Sequences
 from .policies import Policy
-from .sampling import Masks, at_least_float32
+from .precision import at_least_float32
+from .sampling import Masks, read_prefix
 
 
 @torch.no_grad()
@@ -69,9 +70,7 @@ def _search(
     eos, pad = policy.vocabulary.eos, policy.vocabulary.pad
     tokens_KT = torch.full((1, max_length), pad, device=policy.device)
     tokens_KT[0, : len(prefix_T)] = prefix_T
-    state = policy.initial_state(1)
-    for token in (policy.vocabulary.bos, *prefix_T.tolist()):
-        logits_KA, state = policy.step(tokens_KT.new_tensor([token]), state)
+    logits_KA, state = read_prefix(policy, prefix_T[None])
     log_probs_KT = at_least_float32(logits_KA).new_zeros(1, max_length)
     ended_K = torch.zeros(1, dtype=torch.bool, device=policy.device)
     for step in range(len(prefix_T), max_length):

@@ -1,8 +1,17 @@
 """Completions of every prefix of a batch of sequences.
 
-Two backends draw the same tokens. ``reference`` is the paper's double loop, one prefix and one
-completion at a time, each from its first token: the yardstick of exactness. ``tiled`` carries the
-states of the prefixes along and completes many rows at once, in tiles that stay in cache.
+All backends draw the same tokens:
+
+- ``reference``: the paper's double loop, one prefix and one completion at a time, each from its
+  first token: the yardstick of exactness.
+- ``tiled``: carries the states of the prefixes along and completes many rows at once, in tiles that
+  stay in cache; drops rows that have ended. For every policy and constraint.
+- ``graph``: all rows of all prefixes at once (staircase.py), on a GPU as one CUDA graph. For
+  policies of ``fixed_shapes``; with a constraint it is not recorded, and runs step by step.
+- ``triton``: the same rows, a step of GRU or LSTM and its draw fused into Triton kernels
+  (fused.py). Without constraints, ``plain``, ``reuse`` or ``backward``.
+- ``auto``: on a GPU ``graph``, where it can be recorded and has rows enough to be worth it, and
+  scheme ``reuse`` is not asked for, which saves it nothing; ``tiled`` everywhere else.
 
 Which completions there are to be is the scheme's to say (see rollouts.py). With ``reuse`` a
 completion whose next token is the sequence's own stands for the next prefix as well.
@@ -13,108 +22,44 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from ..envs import Constraint, Sequences
-from .draws import Draws, completion_draws
-from .losses import token_log_probs
-from .policies import Policy
-from .sampling import COMPACT_EVERY, Masks, at_least_float32, complete, count_written
+from .plans import Backend, Plan, Scheme, Tile
+from .precision import at_least_float32
+from .sampling import Masks, complete, count_written, read_prefix
+from .staircase import Climb, climb_by_steps, completions_of
 
-Backend = Literal["reference", "tiled"]
-Scheme = Literal["plain", "systematic", "arithmetic", "reuse", "backward"]
+__all__ = ["Backend", "Plan", "Scheme", "Tile", "best_backend", "tiles"]
 
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What is to be completed, and how; the arguments of ``action_values``."""
-
-    policy: Policy
-    sequences: Sequences
-    completions: int = 16
-    scheme: Scheme = "plain"
-    seed: int = 0
-    constraint: Constraint | None = None
-    tile_rows: int = 512
-    compact_every: int = COMPACT_EVERY
-
-    def __post_init__(self) -> None:
-        if min(self.completions, self.tile_rows, self.compact_every) < 1:
-            raise ValueError(
-                f"completions {self.completions}, tile_rows {self.tile_rows} and compact_every "
-                f"{self.compact_every} should be at least 1"
-            )
-        if self.scheme not in get_args(Scheme):
-            raise ValueError(
-                f"unknown scheme {self.scheme!r}; expected one of {', '.join(get_args(Scheme))}"
-            )
-
-    @cached_property
-    def bound(self) -> Constraint | None:
-        """The constraint, bound to the task."""
-        if self.constraint is None:
-            return None
-        T = self.sequences.tokens_BT.shape[1]
-        return self.constraint.bound(self.policy.vocabulary, T, self.policy.device)
-
-    @cached_property
-    @torch.no_grad()
-    def next_probability_BT(self) -> Tensor:
-        """The probability, after token t, of the token that follows in the sequence; float64."""
-        tokens_BT = self.sequences.tokens_BT
-        logits_BTA = self.policy(tokens_BT).double()
-        if self.bound is not None:
-            logits_BTA = logits_BTA.masked_fill(~self.bound.along(tokens_BT), -torch.inf)
-        log_probs_BT = token_log_probs(logits_BTA, tokens_BT, self.sequences.mask_BT)
-        return log_probs_BT.exp()[:, 1:]
-
-    def missing_BN(self, t: int) -> Tensor:
-        """Which completions of ``t + 1`` tokens there are to be."""
-        wanted_B = self.sequences.lengths_B - 1 > t
-        if self.scheme == "backward":  # where the next token is certain, there is no other
-            wanted_B = wanted_B & ~(self.next_probability_BT[:, t] >= 1)  # NaN is to be found
-        return wanted_B[:, None].repeat(1, self.completions)
-
-    def draws(self, b_R: Tensor, t: int, n_R: Tensor) -> Draws:
-        """Of completions of ``t + 1`` tokens."""
-        return completion_draws(self.scheme, self.seed, b_R, t + 1, n_R, self.completions)
-
-    def excluded(self, b_R: Tensor, t: int) -> Tensor | None:
-        """What a completion of ``t + 1`` tokens may not begin with, where there is such a token."""
-        return self.sequences.tokens_BT[b_R, t + 1] if self.scheme == "backward" else None
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """Completions of prefixes that end with token ``t``: row r is completion n of sequence b.
-
-    Where ``reused``, they are those that stood at (b, t - 1, n), and no token was written.
-    """
-
-    t: int
-    b_R: Tensor
-    n_R: Tensor
-    tokens_RT: Tensor
-    tokens: int
-    reused: bool = False
+_WORTH_RECORDING = 4096  # rows; below, recording a graph costs more than it saves
 
 
 @torch.no_grad()
-def tiles(plan: Plan, backend: Backend = "tiled") -> Iterator[Tile]:
+def tiles(plan: Plan, backend: Backend = "auto") -> Iterator[Tile]:
     """Complete every unfinished prefix N times, a tile after the other.
 
     Raises:
-        ValueError: an unknown backend.
+        ValueError: an unknown backend, or one that cannot do what is asked.
     """
-    if backend not in _WRITERS:
-        raise ValueError(f"unknown backend {backend!r}; expected one of {', '.join(_WRITERS)}")
+    if backend not in get_args(Backend):
+        known = ", ".join(get_args(Backend))
+        raise ValueError(f"unknown backend {backend!r}; expected one of {known}")
+    if backend == "auto":
+        backend = best_backend(plan)
     with plan.policy.fixed_weights():
         yield from _tiles(plan, _WRITERS[backend](plan))
+
+
+def best_backend(plan: Plan) -> Backend:
+    """What ``auto`` stands for; see the top of this file."""
+    B, T = plan.sequences.tokens_BT.shape
+    recordable = plan.policy.fixed_shapes and plan.constraint is None and plan.scheme != "reuse"
+    enough = B * (T - 1) * plan.completions >= _WORTH_RECORDING
+    return "graph" if plan.policy.device.type == "cuda" and recordable and enough else "tiled"
 
 
 def _tiles(plan: Plan, writer: _Writer) -> Iterator[Tile]:
@@ -152,17 +97,15 @@ class _Tiled(_Writer):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         tokens_BT = plan.sequences.tokens_BT
-        self.state = plan.policy.initial_state(len(tokens_BT))
-        self.last_B = tokens_BT.new_full((len(tokens_BT),), plan.policy.vocabulary.bos)
+        _, self.state = read_prefix(plan.policy, tokens_BT[:, :0])
         self.masks = None if plan.bound is None else Masks.after(plan.bound, tokens_BT[:, :0])
 
     def write(self, t: int, b_R: Tensor, n_R: Tensor) -> Iterator[Tile]:
         """Read token t everywhere, then complete, ``tile_rows`` rows at a time."""
         plan, masks = self.plan, self.masks
         tokens_BT = plan.sequences.tokens_BT
-        _, self.state = plan.policy.step(self.last_B, self.state)
-        self.last_B = tokens_BT[:, t]
-        self.masks = masks = None if masks is None else masks.read(self.last_B)
+        logits_BA, self.state = plan.policy.step(tokens_BT[:, t], self.state)
+        self.masks = masks = None if masks is None else masks.read(tokens_BT[:, t])
         for b, n in zip(b_R.split(plan.tile_rows), n_R.split(plan.tile_rows), strict=True):
             if len(b) == 0:
                 continue
@@ -172,8 +115,8 @@ class _Tiled(_Writer):
                 plan.policy,
                 tokens_RT,
                 t + 1,
+                logits_BA[b],
                 plan.policy.branch(self.state, b),
-                self.last_B[b],
                 plan.draws(b, t, n),
                 masks=None if masks is None else masks.select(b),
                 exclude_R=plan.excluded(b, t),
@@ -220,4 +163,50 @@ class _Reference(_Writer):
         return Tile(t, b_R, n_R, tokens_RT, written)
 
 
-_WRITERS: dict[str, type[_Writer]] = {"tiled": _Tiled, "reference": _Reference}
+class _Graph(_Writer):
+    """Writes the whole staircase when first asked."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.climb: Climb = climb_by_steps
+        if not plan.policy.fixed_shapes:
+            raise ValueError(
+                "backend 'graph' needs a policy whose state keeps its shapes, such as GRU or LSTM, "
+                f"not {type(plan.policy).__name__}; take backend='tiled'"
+            )
+
+    @cached_property
+    def completions_TBNT(self) -> Tensor:
+        """All of them, by prefix."""
+        return completions_of(self.plan, self.climb)
+
+    def write(self, t: int, b_R: Tensor, n_R: Tensor) -> Iterator[Tile]:
+        """Those that are asked for, in one tile."""
+        if len(b_R):
+            tokens_RT = self.completions_TBNT[t, b_R, n_R]
+            written = count_written(tokens_RT[:, t + 1 :], self.plan.policy.vocabulary)
+            yield Tile(t, b_R, n_R, tokens_RT, written)
+
+
+class _Triton(_Graph):
+    """The same staircase by fused kernels."""
+
+    def __init__(self, plan: Plan) -> None:
+        try:
+            from .fused import check_can_be_fused, climb_by_kernels
+        except ModuleNotFoundError as missing:
+            raise ValueError(
+                f"backend 'triton' needs Triton ({missing}), which CUDA builds of torch bring "
+                "along; take backend='graph' or 'tiled', or pip install triton"
+            ) from missing
+        check_can_be_fused(plan)
+        super().__init__(plan)
+        self.climb = climb_by_kernels
+
+
+_WRITERS: dict[str, type[_Writer]] = {
+    "reference": _Reference,
+    "tiled": _Tiled,
+    "graph": _Graph,
+    "triton": _Triton,
+}

@@ -8,6 +8,7 @@ backend changes it. One call gives four words: the uniforms of four consecutive 
 # Shapes: R rows
 from __future__ import annotations
 
+from copy import copy
 from typing import TypeVar
 
 import torch
@@ -22,7 +23,7 @@ _ROUNDS = 10
 
 
 def philox(
-    counter: tuple[Word, Word, Word, Word], key: tuple[int, int]
+    counter: tuple[Word, Word, Word, Word], key: tuple[int, int] | tuple[Word, Word]
 ) -> tuple[Word, Word, Word, Word]:
     """Philox4x32-10: four counter words and two key words to four random words, all 32 bits.
 
@@ -54,34 +55,52 @@ class Uniforms:
     """The uniforms of R rows, one a row and step, 24 bits, exact in float32 and float64.
 
     Args:
-        seed: the key, 64 bits of it.
+        seed: the key, 64 bits of it; or its two words, int64 (2,), where a recorded graph is to
+            be replayed with other seeds.
         b_R: the sequence of each row, int64 (R,).
         t: the prefix that the rows complete; one for all.
         n_R: the number of the completion, int64 (R,).
     """
 
-    def __init__(self, seed: int, b_R: Tensor, t: int, n_R: Tensor) -> None:
-        self._key = _key(seed)
-        self._b_R, self._n_R, self._t = b_R, n_R, t
+    def __init__(self, seed: int | Tensor, b_R: Tensor, t: int, n_R: Tensor) -> None:
+        self._key = _key(seed) if isinstance(seed, int) else (seed[0], seed[1])
+        self._counter = (b_R, torch.full_like(b_R, t), n_R)
         self._block: tuple[int, tuple[Tensor, ...]] | None = None
 
     def at(self, step: int, dtype: torch.dtype) -> Tensor:
         """The uniforms of a step, in [0, 1), (R,)."""
-        if self._block is None or self._block[0] != step // 4:
-            zeros_R = torch.zeros_like(self._b_R)
-            counter = (self._b_R, zeros_R + self._t, self._n_R, zeros_R + step // 4)
-            self._block = (step // 4, philox(counter, self._key))
-        return (self._block[1][step % 4] >> 8).to(dtype) * 2.0**-24
+        return (self._words(step // 4)[step % 4] >> 8).to(dtype) * 2.0**-24
 
     def select(self, rows: Tensor) -> Uniforms:
         """The uniforms of these rows."""
-        chosen = Uniforms.__new__(Uniforms)
-        chosen._key, chosen._t = self._key, self._t
-        chosen._b_R, chosen._n_R = self._b_R[rows], self._n_R[rows]
-        chosen._block = None
+        chosen = copy(self)
+        b_R, t_R, n_R = self._counter
+        chosen._counter = b_R[rows], t_R[rows], n_R[rows]
         if self._block is not None:
-            chosen._block = (self._block[0], tuple(word[rows] for word in self._block[1]))
+            chosen._block = self._block[0], tuple(word[rows] for word in self._block[1])
         return chosen
+
+    def join(self, other: Uniforms) -> Uniforms:
+        """The uniforms of these rows and those, of one seed."""
+        b_R, t_R, n_R = map(torch.cat, zip(self._counter, other._counter, strict=True))
+        joined = copy(self)
+        joined._counter = b_R, t_R, n_R
+        if self._block is not None:
+            block, words = self._block
+            pairs = zip(words, other._words(block), strict=True)
+            joined._block = block, tuple(map(torch.cat, pairs))
+        return joined
+
+    def _words(self, block: int) -> tuple[Tensor, ...]:
+        if self._block is None or self._block[0] != block:
+            b_R, t_R, n_R = self._counter
+            self._block = block, philox((b_R, t_R, n_R, torch.full_like(b_R, block)), self._key)
+        return self._block[1]
+
+
+def seed_words(seed: int, device: torch.device) -> Tensor:
+    """A seed as a tensor: its two words, int64 (2,)."""
+    return torch.tensor(_key(seed), dtype=torch.int64, device=device)
 
 
 def _key(seed: int) -> tuple[int, int]:

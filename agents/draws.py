@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 from typing import Self
 
@@ -41,6 +42,10 @@ class Draws(ABC):
     def select(self, rows: Tensor) -> Self:
         """The draws of these rows."""
 
+    @abstractmethod
+    def join(self, other: Self) -> Self:
+        """The draws of these rows and those, of one scheme."""
+
 
 @dataclass(frozen=True)
 class Independent(Draws):
@@ -55,6 +60,10 @@ class Independent(Draws):
     def select(self, rows: Tensor) -> Self:
         """The draws of these rows."""
         return replace(self, uniforms=self.uniforms.select(rows))
+
+    def join(self, other: Self) -> Self:
+        """The draws of these rows and those."""
+        return replace(self, uniforms=self.uniforms.join(other.uniforms))
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,15 @@ class Systematic(Draws):
             shift=self.shift.select(rows),
             generator=self.generator.select(rows),
             n_R=self.n_R[rows],
+        )
+
+    def join(self, other: Self) -> Self:
+        """The draws of these rows and those."""
+        return replace(
+            self,
+            shift=self.shift.join(other.shift),
+            generator=self.generator.join(other.generator),
+            n_R=torch.cat([self.n_R, other.n_R]),
         )
 
 
@@ -132,15 +150,24 @@ class Arithmetic(Draws):
             width_R=self.width_R[rows],
         )
 
+    def join(self, other: Self) -> Self:
+        """The draws of these rows and those."""
+        return replace(
+            self,
+            own=self.own.join(other.own),
+            point_R=torch.cat([self.point_R, other.point_R]),
+            width_R=torch.cat([self.width_R, other.width_R]),
+        )
+
 
 def completion_draws(
-    scheme: str, seed: int, b_R: Tensor, t: int, n_R: Tensor, completions: int
+    scheme: str, seed: int | Tensor, b_R: Tensor, t: int, n_R: Tensor, completions: int
 ) -> Draws:
     """The draws of completions ``n_R`` of ``t`` tokens of sequences ``b_R``.
 
     Args:
         scheme: ``"systematic"``, ``"arithmetic"``, or any other for independent ones.
-        seed: of the counter-based random numbers.
+        seed: of the counter-based random numbers, or its two words (see ``Uniforms``).
         b_R: the sequence of each row.
         t: how many tokens the prefix has.
         n_R: the number of the completion, below ``completions``.
@@ -153,10 +180,15 @@ def completion_draws(
     shared = Uniforms(seed, b_R, t, torch.full_like(n_R, N))  # as of one completion more
     if scheme == "systematic":
         generator = Uniforms(seed, b_R, t, torch.full_like(n_R, N + 1))
-        units = [z for z in range(1, N + 1) if gcd(z, N) == 1]
-        return Systematic(shared, generator, n_R, torch.tensor(units, device=n_R.device), N)
+        return Systematic(shared, generator, n_R, _units(N, n_R.device), N)
     point_R = (shared.at(0, torch.float64) + n_R.double() / N) % 1.0
     return Arithmetic(own, point_R, torch.ones_like(point_R), 1.0 / N)
+
+
+@lru_cache
+def _units(N: int, device: torch.device) -> Tensor:
+    """The numbers below N that are coprime to it; kept, as a graph being recorded cannot ask."""
+    return torch.tensor([z for z in range(1, N + 1) if gcd(z, N) == 1], device=device)
 
 
 def _below_one(points_R: Tensor, dtype: torch.dtype) -> Tensor:

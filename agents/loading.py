@@ -11,10 +11,13 @@ from stable_baselines3.common.type_aliases import GymEnv
 from .base import SequenceAgent
 from .checkpoint import CheckpointError, load_checkpoint
 from .organ import ORGAN
+from .reinforce import Reinforce
 from .seqgan import SeqGAN
 from .stored import checkpoint_path
 
-AGENTS: dict[str, type[SequenceAgent]] = {"ORGAN": ORGAN, "SeqGAN": SeqGAN}
+AGENTS: dict[str, type[SequenceAgent]] = {
+    kind.__name__: kind for kind in (ORGAN, Reinforce, SeqGAN)
+}
 
 
 def load_agent(path: str | Path, env: GymEnv | str | None = None, **kwargs: Any) -> SequenceAgent:

@@ -27,6 +27,7 @@ from ..envs import Constraint, Sequences
 from ..rewards import Scores
 from .completions import Backend, Plan, Scheme, tiles
 from .policies import Policy
+from .precision import in_precision
 from .sampling import COMPACT_EVERY
 
 Scorer = Callable[[Sequences], Scores]
@@ -63,9 +64,10 @@ def action_values(
     *,
     completions: int = 16,
     scheme: Scheme = "plain",
-    backend: Backend = "tiled",
+    backend: Backend = "auto",
     seed: int = 0,
     constraint: Constraint | None = None,
+    dtype: torch.dtype | None = None,
     tile_rows: int = 512,
     compact_every: int = COMPACT_EVERY,
 ) -> Rollouts:
@@ -77,17 +79,20 @@ def action_values(
         scorer: a Reward, or any function of Sequences that gives Scores.
         completions: N, of every prefix.
         scheme: how they are spent; see the top of this file.
-        backend: ``"tiled"`` or ``"reference"``; the same tokens from both.
+        backend: ``"auto"``, ``"reference"``, ``"tiled"``, ``"graph"`` or ``"triton"``; the same
+            tokens from all (see completions.py).
         seed: of the random numbers; the draw for (b, t, n, step) depends on nothing else.
         constraint: which tokens may come next, in completions as in ``sequences``.
+        dtype: of the weights while writing, such as ``torch.bfloat16``; the policy's own by
+            default. ``precision.distribution_change`` says what it does to the distribution.
         tile_rows: the most rows completed at once (``tiled``); bounds memory.
         compact_every: steps between dropping rows that have ended (``tiled``).
 
     Raises:
-        ValueError: an option out of range.
+        ValueError: an option out of range, or a backend that cannot do what is asked.
     """
     plan = Plan(
-        policy,
+        in_precision(policy, dtype),
         sequences.to(policy.device),
         completions,
         scheme,

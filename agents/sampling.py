@@ -15,6 +15,8 @@ from ..envs import Constraint, Sequences, Vocabulary
 from .counter_rng import Uniforms
 from .draws import Draws, Independent
 from .policies import Policy, State
+from .precision import at_least_float32, in_precision
+from .sharpening import Sharpening
 
 TILE_ROWS = 1024
 COMPACT_EVERY = 4
@@ -29,7 +31,10 @@ def sample(
     seed: int = 0,
     prompt: str | None = None,
     temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
     constraint: Constraint | None = None,
+    dtype: torch.dtype | None = None,
     tile_rows: int = TILE_ROWS,
 ) -> Sequences:
     """Let a policy write ``batch`` sequences of at most ``max_length`` tokens.
@@ -41,26 +46,31 @@ def sample(
         seed: of the random numbers; sequence b depends on (seed, b) alone.
         prompt: a prefix that every sequence begins with.
         temperature: logits are divided by it; below 1 is sharper.
+        top_k: only the k most probable tokens are drawn from.
+        top_p: only the nucleus is drawn from, the fewest tokens of at least this probability
+            together (see sharpening.py).
         constraint: which tokens may come next; what it forbids is never drawn.
+        dtype: of the weights while writing, such as ``torch.bfloat16``; the policy's own by
+            default. Tokens are drawn in float32 at least (see precision.py).
         tile_rows: how many are written at once; changes speed and memory, not the result.
 
     Returns:
         Sequences with ``log_probs_BT`` of what was drawn, 0 for the prompt, in nats, under the
-        distribution that was drawn from (the temperature and the constraint included).
+        distribution that was drawn from (temperature, top-k, nucleus and constraint included).
 
     Raises:
-        ValueError: fewer than 0 sequences or 1 token, a temperature of 0 or less, a prompt that
-            leaves no room or is forbidden, or a policy whose logits are no numbers.
+        ValueError: fewer than 0 sequences or 1 token, a temperature of 0 or less, a ``top_k`` or
+            ``top_p`` out of range, a prompt that leaves no room or is forbidden, or a policy whose
+            logits are no numbers.
     """
     if batch < 0 or max_length < 1:
         raise ValueError(f"{batch} sequences of {max_length} tokens; expected at least 0 of 1")
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; expected more than 0")
+    sharpen = Sharpening(temperature=temperature, top_k=top_k, top_p=top_p)
+    policy = in_precision(policy, dtype)
     vocabulary = policy.vocabulary
     shape = (batch, max_length)
     tokens_BT = torch.full(shape, vocabulary.pad, dtype=torch.int64, device=policy.device)
-    dtype = torch.promote_types(policy.dtype, torch.float32)
-    log_probs_BT = torch.zeros(shape, dtype=dtype, device=policy.device)
+    log_probs_BT = at_least_float32(torch.zeros(shape, dtype=policy.dtype, device=policy.device))
     start = 0
     if constraint is not None:
         constraint = constraint.bound(vocabulary, max_length, policy.device)
@@ -81,15 +91,15 @@ def sample(
         draws = Independent(Uniforms(seed, b_R, 0, torch.zeros_like(b_R)))
         masks = None if constraint is None else Masks.after(constraint, tokens_BT[rows, :start])
         with policy.fixed_weights():
-            state, last_R = read_prefix(policy, tokens_BT[rows, :start])
+            logits_RA, state = read_prefix(policy, tokens_BT[rows, :start])
             complete(
                 policy,
                 tokens_BT[rows],
                 start,
+                logits_RA,
                 state,
-                last_R,
                 draws,
-                temperature=temperature,
+                sharpen=sharpen,
                 masks=masks,
                 log_probs_RT=log_probs_BT[rows],
             )
@@ -120,15 +130,19 @@ class Masks:
         """Those of these rows."""
         return Masks(self._constraint, tuple(tensor[rows] for tensor in self._state))
 
+    def join(self, other: Masks) -> Masks:
+        """Those of these rows and those."""
+        pairs = zip(self._state, other._state, strict=True)
+        return Masks(self._constraint, tuple(map(torch.cat, pairs)))
 
-def read_prefix(policy: Policy, prefix_RT: Tensor) -> tuple[State, Tensor]:
-    """The state before the last token of a prefix was read, and that token (``bos`` if empty)."""
+
+def read_prefix(policy: Policy, prefix_RT: Tensor) -> tuple[Tensor, State]:
+    """Logits (R, A) of what follows a prefix, and the state after it."""
+    bos_R1 = prefix_RT.new_full((len(prefix_RT), 1), policy.vocabulary.bos)
     state = policy.initial_state(len(prefix_RT))
-    last_R = prefix_RT.new_full((len(prefix_RT),), policy.vocabulary.bos)
-    for step in range(prefix_RT.shape[1]):
-        _, state = policy.step(last_R, state)
-        last_R = prefix_RT[:, step]
-    return state, last_R
+    for last_R in torch.cat([bos_R1, prefix_RT], dim=1).unbind(dim=1):
+        logits_RA, state = policy.step(last_R, state)
+    return logits_RA, state
 
 
 @torch.no_grad()
@@ -136,11 +150,11 @@ def complete(
     policy: Policy,
     tokens_RT: Tensor,
     start: int,
+    logits_RA: Tensor,
     state: State,
-    last_R: Tensor,
     draws: Draws,
     *,
-    temperature: float = 1.0,
+    sharpen: Sharpening | None = None,
     masks: Masks | None = None,
     exclude_R: Tensor | None = None,
     compact_every: int | None = COMPACT_EVERY,
@@ -152,10 +166,10 @@ def complete(
         policy: who writes.
         tokens_RT: int64, prefixes in the first ``start`` columns, ``pad`` after them.
         start: the first column to write.
-        state: before ``last_R`` is read.
-        last_R: the token before column ``start``.
+        logits_RA: of column ``start``.
+        state: after the prefixes.
         draws: of the rows.
-        temperature: logits are divided by it.
+        sharpen: what is done to the logits before.
         masks: what may be written, after ``start`` tokens.
         exclude_R: a token for each row that is not written in column ``start``.
         compact_every: steps between looking for rows that have ended and dropping them; None
@@ -171,46 +185,40 @@ def complete(
     pad, eos = policy.vocabulary.pad, policy.vocabulary.eos
     T = tokens_RT.shape[1]
     rows_R: Tensor | None = None  # the rows still here; None means all of them
-    ended_R = torch.zeros_like(last_R, dtype=torch.bool)
+    ended_R = torch.zeros_like(tokens_RT[:, 0], dtype=torch.bool)
     for step in range(start, T):
-        logits_RA, state = policy.step(last_R, state)
         logits_RA = at_least_float32(logits_RA)
-        if temperature != 1.0:  # the largest is 0, so that none becomes infinite
-            logits_RA = logits_RA - logits_RA.amax(dim=1, keepdim=True)
-            logits_RA = logits_RA / max(temperature, torch.finfo(logits_RA.dtype).tiny)
         if masks is not None:
             logits_RA = masks.hide(logits_RA, ended_R)
         if exclude_R is not None and step == start:
             logits_RA = logits_RA.scatter(1, exclude_R[:, None], -torch.inf)
-        last_R = draws.draw(step, logits_RA)
+        if sharpen is not None:
+            logits_RA = sharpen(logits_RA)
+        token_R = draws.draw(step, logits_RA)
         if eos is not None:
-            last_R = last_R.masked_fill(ended_R, pad)
-        if masks is not None:
-            masks = masks.read(last_R)
+            token_R = token_R.masked_fill(ended_R, pad)
         if log_probs_RT is not None:
-            chosen_R = logits_RA.gather(1, last_R.clamp(max=pad - 2)[:, None])[:, 0]
+            chosen_R = logits_RA.gather(1, token_R.clamp(max=pad - 2)[:, None])[:, 0]
             log_probs_R = (chosen_R - logits_RA.logsumexp(dim=1)).masked_fill(ended_R, 0.0)
             _write(log_probs_RT, rows_R, step, log_probs_R)
-        _write(tokens_RT, rows_R, step, last_R)
-        if eos is None:
-            continue
-        ended_R = ended_R | (last_R == eos)
-        if compact_every and (step - start) % compact_every == compact_every - 1:
-            here = (~ended_R).nonzero()[:, 0]
-            if len(here) == 0:
-                break
-            if len(here) < len(ended_R):
-                rows_R = here if rows_R is None else rows_R[here]
-                last_R, ended_R = last_R[here], ended_R[here]
-                state = policy.select(state, here)
-                draws = draws.select(here)
-                masks = None if masks is None else masks.select(here)
+        _write(tokens_RT, rows_R, step, token_R)
+        if step + 1 == T:
+            break
+        if masks is not None:
+            masks = masks.read(token_R)
+        if eos is not None:
+            ended_R = ended_R | (token_R == eos)
+            if compact_every and (step - start) % compact_every == compact_every - 1:
+                here = (~ended_R).nonzero()[:, 0]
+                if len(here) == 0:
+                    break
+                if len(here) < len(ended_R):
+                    rows_R = here if rows_R is None else rows_R[here]
+                    token_R, ended_R = token_R[here], ended_R[here]
+                    state, draws = policy.select(state, here), draws.select(here)
+                    masks = None if masks is None else masks.select(here)
+        logits_RA, state = policy.step(token_R, state)
     return count_written(tokens_RT[:, start:], policy.vocabulary)
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Uniforms have 24 bits, more than half precision can hold."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def count_written(tokens_RT: Tensor, vocabulary: Vocabulary) -> int:

@@ -5,7 +5,6 @@ Tensors and JSON (see checkpoint.py); loading runs no code from the file.
 
 from __future__ import annotations
 
-import inspect
 import json
 import warnings
 from collections import deque
@@ -25,10 +24,9 @@ from .policies import Policy
 
 # Constructor parameters that are no hyperparameters of the algorithm.
 _NOT_SAVED = {
-    "self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
+    "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device",
     "_init_setup_model",
 }  # fmt: skip
-_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class StoredAgent(AssembledAgent):
@@ -45,6 +43,8 @@ class StoredAgent(AssembledAgent):
 
     def _checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         tensors = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
+        for part, policy in self.companions.items():
+            tensors |= {f"{part}.{k}": v for k, v in policy.state_dict().items()}
         optimizer_tensors, groups = flatten_optimizer("optimizer", self.optimizer)
         tensors |= optimizer_tensors
         state: dict[str, Any] = {
@@ -62,6 +62,7 @@ class StoredAgent(AssembledAgent):
             "updates": self._n_updates,
             "progress_remaining": self._current_progress_remaining,
             "episodes": list(self.ep_info_buffer or []),
+            "companions": list(self.companions),
             "optimizer": groups,
             "pretraining": vars(self.pretraining),
             "rewards": {},
@@ -97,14 +98,7 @@ class StoredAgent(AssembledAgent):
 
     @classmethod
     def _hyperparameters(cls) -> list[str]:
-        """The constructor's keywords; with ``**kwargs`` also those that it hands on upwards."""
-        names: dict[str, None] = {}
-        for kind in cls.__mro__:
-            parameters = inspect.signature(kind).parameters.values()
-            names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-        return [name for name in names if name not in _NOT_SAVED]
+        return [name for name in cls.keywords() if name not in _NOT_SAVED]
 
     @classmethod
     def load(  # type: ignore[override] # nothing is unpickled, so there is nothing to customise
@@ -189,6 +183,8 @@ class StoredAgent(AssembledAgent):
         self._setup_lr_schedule()
         self._make_policy(vocabulary)
         self.policy.load_state_dict(with_prefix("policy", tensors))
+        for part in map(str, state["companions"]):
+            self._keep_companion(part).load_state_dict(with_prefix(part, tensors))
         restore_optimizer("optimizer", self.optimizer, tensors, state["optimizer"])
         self.max_length = int(state["max_length"])
         if not 1 <= self.max_length < 2**31:

@@ -8,7 +8,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +77,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: no such file, or not UTF-8.
     """
-    if not path.exists():
-        raise DataError(f"there is no file {path}; is the path right?")
+    ensure_exists(path)
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":
@@ -93,6 +92,17 @@ def read_text(path: Path) -> str:
             f"{path}, line {number}: byte 0x{data[error.start]:02x} is not UTF-8; save the file "
             "as UTF-8"
         ) from error
+
+
+def ensure_exists(path: Path, built_in: Iterable[str] = ()) -> None:
+    """Check that there is such a file, where built-in sets might have been meant, too.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not path.exists():
+        sets = f", and the built-in sets are {', '.join(built_in)}" if built_in else ""
+        raise DataError(f"there is no file {path}{sets}; is the path right?")
 
 
 def file_stamp(path: str | Path) -> tuple[int, int]:
@@ -166,8 +176,7 @@ def _parquet_lines(path: Path, column: str | None) -> tuple[list[Line], str]:
             f"{path} needs pyarrow, which is not installed; install it with "
             "pip install 'tokengym[parquet]'"
         ) from error
-    if not path.exists():
-        raise DataError(f"there is no file {path}; is the path right?")
+    ensure_exists(path)
     try:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..rewards.melodies import parse_event, spell_event
 from .abc_notation import Events, read_abc
-from .data import DataError, Line, keep_valid, read_lines, read_text
+from .data import DataError, Line, ensure_exists, keep_valid, read_lines, read_text
 
 COLLECTIONS = {"essen": "essenFolksong", "oneill": "oneills1850", "ryan": "ryansMammoth"}
 _CACHE_FORM = 1  # raise it when the same file is read differently
@@ -31,6 +31,7 @@ def load_melodies(data: str, *, skip_invalid: bool = False) -> tuple[list[str], 
     if data in COLLECTIONS:
         return _cached_collection(data), 0
     path = Path(data)
+    ensure_exists(path, COLLECTIONS)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     known = [file for file in files if file.suffix.lower() in (".abc", *_SCORES)]
     kept: list[str] = []
@@ -91,8 +92,7 @@ def _read_score(path: Path) -> Events:
     Of what begins at once the highest, which ends at the latest where the next begins; rests at the
     end are left out.
     """
-    if not path.exists():
-        raise DataError(f"there is no file {path}; is the path right?")
+    ensure_exists(path)
     _music21_folder()
     from music21 import converter  # slow to import, and an extra
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.molecules import canonical_smiles, molecule
-from .data import DataError, file_stamp, keep_valid, read_lines
+from .data import DataError, ensure_exists, file_stamp, keep_valid, read_lines
 from .drawing import GREY, draw_text
 from .encoding import encode_data, vocabulary_of
 from .selfies_notation import to_selfies
@@ -92,7 +92,8 @@ def load_molecules(
     data: str, column: str | None = None, *, skip_invalid: bool = False
 ) -> tuple[list[str], int]:
     """The SMILES of a built-in set or a file, and how many lines were left out."""
-    path = os.path.join(RDConfig.RDDataDir, BUILT_IN[data]) if data in BUILT_IN else data
+    path = Path(RDConfig.RDDataDir, BUILT_IN[data]) if data in BUILT_IN else Path(data)
+    ensure_exists(path, BUILT_IN)
     lines = read_lines(path, column)
     if data == "wehi":
         return [line.text for line in lines], 0  # all of them are molecules: a test says so

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.texts import KnownPairs, KnownWords
-from .data import DataError, file_stamp, keep_valid, read_lines, read_text
+from .data import DataError, ensure_exists, file_stamp, keep_valid, read_lines, read_text
 from .encoding import encode_data, vocabulary_of
 from .task import Task
 from .vocabulary import SPECIAL, Vocabulary
@@ -86,7 +86,9 @@ def _lines(
     data: str, column: str | None, tokenization: Unit, skip_invalid: bool, stamp: tuple[int, int]
 ) -> tuple[str, ...]:
     """Read once a process, and again when the file changes."""
-    lines = read_lines(BUILT_IN.get(data, data), column)
+    path = Path(BUILT_IN.get(data, data))
+    ensure_exists(path, BUILT_IN)
+    lines = read_lines(path, column)
     fault = _special_word if tokenization == "words" else lambda text: None
     texts, skipped = keep_valid(lines, data, fault, skip=skip_invalid)
     if skipped:
@@ -97,7 +99,9 @@ def _lines(
 @lru_cache(maxsize=4)
 def _windows(data: str, window: int, stamp: tuple[int, int]) -> tuple[str, ...]:
     """The pieces of a file, read once a process, and again when it changes."""
-    text = read_text(Path(BUILT_IN.get(data, data)))
+    path = Path(BUILT_IN.get(data, data))
+    ensure_exists(path, BUILT_IN)
+    text = read_text(path)
     if not text:
         raise DataError(f"{data} is empty; expected a text")
     return tuple(text[start : start + window] for start in range(0, len(text), window))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from tokengym.envs import Sequences, Task, Vocabulary
 from tokengym.rewards import FunctionObjective, Reward, Scores
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():  # before anything imports Triton: its kernels run on the CPU
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 T = 4
 

@@ -45,7 +45,7 @@ def test_a_policy_without_numbers_writes_nothing(vocabulary: Vocabulary) -> None
                 sample(policy, 3, max_length=4, temperature=temperature)
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", ["reference", "tiled", "graph"])
 @pytest.mark.parametrize("scheme", get_args(Scheme))
 def test_completions_without_numbers_are_an_error(
     vocabulary: Vocabulary, backend: Backend, scheme: Scheme

@@ -16,6 +16,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
+from tokengym.agents.base import Batch
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward, Scores
 
@@ -116,9 +117,10 @@ def test_a_constant_reward_changes_nothing_at_all() -> None:
 def test_the_rollout_policy_is_the_convex_mix_that_it_says() -> None:
     agent = make(rollout_update=0.2)
     agent._before_learning()
-    old = [p.clone() for p in agent.rollout_policy.parameters()]
+    rollout_policy = agent.companions["rollout_policy"]
+    old = [p.clone() for p in rollout_policy.parameters()]
     agent.learn(8 * len(TARGET))  # one round
-    mixed = zip(agent.rollout_policy.parameters(), old, agent.policy.parameters(), strict=True)
+    mixed = zip(rollout_policy.parameters(), old, agent.policy.parameters(), strict=True)
     moved = 0.0
     for delayed, before, now in mixed:
         torch.testing.assert_close(delayed, 0.8 * before + 0.2 * now.detach())
@@ -239,7 +241,7 @@ def test_an_agent_shows_what_it_is_and_has_done(small_task: Task) -> None:
 
 def test_mistakes_are_named() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"baseline": "mean"}, "baseline is 'mean'"),
+        ({"baseline": "median"}, "baseline is 'median'; expected one of 'leave_one_out', 'mean'"),
         ({"rollout_update": 0.0}, "rollout_update is 0"),
         ({"batch_size": 1}, "batch_size is 1"),
     ]
@@ -307,7 +309,7 @@ def test_every_hyperparameter_is_saved(tmp_path: Path) -> None:
 def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
     agent = make()
     sequences = agent.sample(12, seed=4)
-    _, _, scores, _ = agent._value(sequences)
+    scores = agent._value(Batch(sequences, sequences.mask_BT)).scores
     env = TokenEnv(agent.task)
     for tokens, value in zip(sequences.tokens_BT.tolist(), scores.values_B.tolist(), strict=True):
         env.reset()
@@ -341,7 +343,7 @@ class Overflowing(SeqGAN):
 
     def _check_rewards(self) -> None: ...
 
-    def _update_generator(self, *_: Any) -> dict[str, float]:
+    def _update(self, *_: Any) -> dict[str, float]:
         weight = next(self.policy.parameters()).flatten()[0]
         return {"grad_norm": self._update_policy((weight - weight).sqrt())}
 

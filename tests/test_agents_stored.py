@@ -108,7 +108,7 @@ def test_json_that_is_too_deep(path: Path) -> None:
         load_agent(path)
     rewritten: dict[str, Any] = {"agent": ["ORGAN"]}
     save_checkpoint(path, tensors, rewritten)
-    with pytest.raises(CheckpointError, match="none of ORGAN, SeqGAN"):
+    with pytest.raises(CheckpointError, match="none of ORGAN, Reinforce"):
         load_agent(path)
 
 

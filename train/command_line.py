@@ -19,7 +19,7 @@ from jsonargparse import Namespace, set_parsing_settings
 from rich.console import Console
 
 from .. import __version__
-from ..agents import SequenceAgent
+from ..agents import AGENTS, SequenceAgent
 from ..rewards import ObjectiveError
 from .commands import check, evaluate, report, sample, weigh_run
 from .config import FitConfig, PretrainConfig, TrainConfig, absolute_data
@@ -98,7 +98,7 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
         SequenceAgent,
         "agent",
         skip=AGENT_SKIPS,
-        help="who learns: ORGAN, SeqGAN, or a class of your own; see --agent.help ORGAN",
+        help=f"who learns: {', '.join(AGENTS)}, or a class of your own; see --agent.help ORGAN",
     )
     p.set_defaults({"agent": _DEFAULT_AGENT})
     p.add_argument(
@@ -132,6 +132,10 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("--seed", type=int, default=0, help="one seed, one result")
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+    p.add_argument("--top-k", type=int, help="draw from the k most probable tokens only")
+    p.add_argument(
+        "--top-p", type=float, help="draw from the fewest tokens of this probability together only"
+    )
     p.add_argument(
         "--constraint", type=str, help="which tokens may come next; the run's by default"
     )

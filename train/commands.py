@@ -43,7 +43,12 @@ def sample(options: Namespace, console: Console) -> None:
     else:
         writer, task = load_writer(options.run, constraint=options.constraint), None
     sequences = writer.sample(
-        options.number, seed=options.seed, prompt=options.prompt, temperature=options.temperature
+        options.number,
+        seed=options.seed,
+        prompt=options.prompt,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
     )
     if task is None:
         columns = text_column(sequences)

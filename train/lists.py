@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -11,7 +12,10 @@ from rich.table import Column, Table
 from ..envs import options_of, registered_tasks, task_factory
 from ..envs.constraints import CONSTRAINTS
 from ..rewards import Reward, make_reward, reward_targets
+from ..rewards.base import Kind
 from ..rewards.expressions import load_target
+
+_MISSING = "not available"
 
 
 def list_tasks(options: Namespace, console: Console) -> None:
@@ -38,22 +42,29 @@ def list_tasks(options: Namespace, console: Console) -> None:
 
 
 def list_rewards(options: Namespace, console: Console) -> None:
-    """List the named rewards: kind, range, microseconds a sequence, credit, what they are."""
-    table = Table(Column("name", no_wrap=True), "kind", "range", "µs each", "credit", "what it is")
+    """List the named rewards, kind by kind: what they are, their range, their cost."""
+    rows: dict[str, list[tuple[str, str]]] = {kind: [] for kind in (*get_args(Kind), _MISSING)}
     for name, target in reward_targets().items():
         try:
-            table.add_row(name, *_about_reward(name, target))
+            kind, what = _about_reward(name, target)
         except (ImportError, ValueError, TypeError) as error:
-            table.add_row(name, "-", "-", "-", "-", f"not available: {error}")
-    console.print(table)
+            kind, what = _MISSING, str(error)
+        rows[kind].append((name, what))
+    for kind, found in rows.items():
+        if found:
+            table = Table(Column(kind, no_wrap=True), "what it is")
+            for name, what in found:
+                table.add_row(name, what)
+            console.print(table)
     console.print(
-        "Combine them: '0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)'. "
+        "They score finished sequences, but for what scores every completion. Combine them: "
+        "'0.5 * conv_discriminator + 0.5 * sigmoid(qed, low=0.2, high=0.8)'. "
         "One of your own is 'module:attribute'.",
     )
 
 
-def _about_reward(name: str, target: str) -> tuple[str, str, str, str, str]:
-    """A row of the list; how a reward is called, where it is made of others."""
+def _about_reward(name: str, target: str) -> tuple[str, str]:
+    """Its kind, and what to know of it; how it is called, where it is made of others."""
     found = load_target(target)
     if not (isinstance(found, type) and issubclass(found, Reward)):
         found = make_reward(name)
@@ -62,12 +73,12 @@ def _about_reward(name: str, target: str) -> tuple[str, str, str, str, str]:
         assert isinstance(found, type)
         parameters = inspect.signature(found).parameters.values()
         bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
-        call = f"{name}{inspect.Signature(bare)}"
-        return found.kind, "-", "-", "theirs", f"{call}: {first_line}"
+        return found.kind, f"{name}{inspect.Signature(bare)}\n{first_line}"
     low, high = found.range
-    cost = "-" if found.microseconds is None else f"{found.microseconds:,.0f}"
-    what = first_line + _options_needed(found)
-    return found.kind, f"{low:g} .. {high:g}", cost, found.credit, what
+    cost = "" if found.microseconds is None else f", about {found.microseconds:,.0f} µs each"
+    credit = ", scores every completion" if found.credit == "rollouts" else ""
+    facts = f"{low:g} .. {high:g}{cost}{credit}"
+    return found.kind, f"{first_line}{_options_needed(found)}\n{facts}"
 
 
 def _options_needed(found: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -59,7 +58,7 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         wrong = found.group(1).split()[0].partition("=")[0]
         return f"unknown option {wrong}{_nearest(wrong, known)}"
     if found := re.search(r"Option '([^']+)' is not accepted", message):
-        names = {name for agent in AGENTS.values() for name in inspect.signature(agent).parameters}
+        names = {name for agent in AGENTS.values() for name in agent.keywords()}
         names -= AGENT_SKIPS
         where = f" in {m.group(1)}" if (m := re.search(r'Parser key "([^"]+)"', message)) else ""
         return f"unknown option {found.group(1)!r}{where}{_nearest(found.group(1), names)}"

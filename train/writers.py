@@ -29,6 +29,8 @@ class Writer(Protocol):
         seed: int | None = None,
         prompt: str | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Sequences:
         """Write ``n`` sequences."""
         ...

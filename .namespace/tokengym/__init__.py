@@ -3,7 +3,7 @@
 ``import tokengym`` registers the tasks with Gymnasium.
 """
 
-from .agents import ORGAN, GRUPolicy, LSTMPolicy, Policy, SeqGAN, action_values, sample
+from .agents import ORGAN, GRUPolicy, LSTMPolicy, Policy, Reinforce, SeqGAN, action_values, sample
 from .envs import (
     Constraint,
     IntermediateReward,
@@ -42,6 +42,7 @@ __all__ = [
     "LastToken",
     "Objective",
     "Policy",
+    "Reinforce",
     "Reward",
     "Scores",
     "SeqGAN",

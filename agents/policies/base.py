@@ -26,9 +26,12 @@ class Policy(nn.Module, ABC):
         vocabulary: what it writes.
         output: the last layer, from ``features`` to logits. A critic is made of a policy by another
             last layer; policies that no critic is wanted for need neither.
+        fixed_shapes: whether the tensors of a state have a row for each row of the batch, and keep
+            their shapes from step to step; the backends ``graph`` and ``triton`` need it.
     """
 
     name: ClassVar[str]
+    fixed_shapes: ClassVar[bool] = False
     vocabulary: Vocabulary
     output: nn.Linear
 

@@ -8,6 +8,7 @@ W_ih + b_ih`` for every token.
 # Shapes: B sequences, T steps, A actions, V = A + 2 inputs, H hidden units
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -21,9 +22,12 @@ from .base import Policy, State, refuse_condition
 from .layers import TiedOutput, VariationalDropout
 
 
-class _RecurrentPolicy(Policy):
+class RecurrentPolicy(Policy):
+    """What GRU and LSTM share: all but the cell."""
+
+    fixed_shapes = True
     _network: ClassVar[type[nn.GRU] | type[nn.LSTM]]
-    _states: ClassVar[int]  # tensors of state a layer
+    states: ClassVar[int]  # tensors of state a layer, h first
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class _RecurrentPolicy(Policy):
         """Zeros, (B, H) a tensor."""
         refuse_condition(condition)
         zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
-        return (zeros_BH,) * (self._states * self.layers)
+        return (zeros_BH,) * (self.states * self.layers)
 
     def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """The last layer's hidden states (B, T, H)."""
@@ -79,7 +83,7 @@ class _RecurrentPolicy(Policy):
 
         So a long text can be read in chunks.
         """
-        kinds = [torch.stack(state[kind :: self._states]) for kind in range(self._states)]
+        kinds = [torch.stack(state[kind :: self.states]) for kind in range(self.states)]
         embedded = self.dropout(self.embedding(inputs_BT))
         hidden_BTH, last = self.network(embedded, kinds[0] if len(kinds) == 1 else tuple(kinds))
         by_kind = [last] if len(kinds) == 1 else last
@@ -94,52 +98,53 @@ class _RecurrentPolicy(Policy):
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
         """One token; logits (B, A)."""
         if self._table is None or torch.is_grad_enabled():
-            gates = self._inputs(self.embedding(tokens_B))
+            gates = self._inputs(self.embedding(tokens_B), 0)
         else:
             gates = F.embedding(tokens_B, self._table)
         new: list[Tensor] = []
         for layer in range(self.layers):
             if layer:
-                gates = F.linear(
-                    new[-self._states],
-                    self._weight("weight_ih", layer),
-                    self._weight("bias_ih", layer),
-                )
-            mine = state[layer * self._states : (layer + 1) * self._states]
-            recurrent = F.linear(
-                mine[0], self._weight("weight_hh", layer), self._weight("bias_hh", layer)
-            )
-            new += self._cell(gates, recurrent, mine)
-        return self.output(new[-self._states]), tuple(new)
+                gates = self._inputs(new[-self.states], layer)
+            new += self._cell(gates, state[layer * self.states :][: self.states], layer)
+        return self.output(new[-self.states]), tuple(new)
 
     @contextmanager
     def fixed_weights(self) -> Iterator[None]:
         """Within, steps look the input's share in the first layer's gates up in a table."""
         outer = self._table
-        with torch.no_grad():
-            self._table = self._inputs(self.embedding.weight)
+        self._table = self.input_table()
         try:
             yield
         finally:
             self._table = outer
 
+    @torch.no_grad()
+    def input_table(self) -> Tensor:
+        """The input's share in the first layer's gates for every token, (V, gates H)."""
+        return self._inputs(self.embedding.weight, 0)
+
     def config(self) -> dict[str, Any]:
         """The constructor's keywords."""
         return dict(self._config)
 
-    def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
-        """One layer's new state; the first tensor is what the layer above reads."""
-        raise NotImplementedError
-
-    def _weight(self, name: str, layer: int) -> Tensor:
+    def weight(self, name: str, layer: int) -> Tensor:
+        """A parameter of a layer, by its name without the layer's number."""
         weight: Tensor = getattr(self.network, f"{name}_l{layer}")
         return weight
 
-    def _inputs(self, embedded: Tensor) -> Tensor:
-        return F.linear(embedded, self._weight("weight_ih", 0), self._weight("bias_ih", 0))
+    @abstractmethod
+    def input_bias(self, layer: int) -> Tensor:
+        """What is added to the input's share in a layer's gates, (gates H,)."""
+
+    @abstractmethod
+    def _cell(self, gates: Tensor, state: State, layer: int) -> State:
+        """One layer's new state, h first; ``gates`` is the input's share and is written over."""
+
+    def _inputs(self, x: Tensor, layer: int) -> Tensor:
+        return F.linear(x, self.weight("weight_ih", layer), self.input_bias(layer))
 
 
-class GRUPolicy(_RecurrentPolicy):
+class GRUPolicy(RecurrentPolicy):
     """A GRU (Cho et al., 2014) over embedded tokens.
 
     Args:
@@ -155,18 +160,23 @@ class GRUPolicy(_RecurrentPolicy):
 
     name = "GRU"
     _network = nn.GRU
-    _states = 1
+    states = 1
 
-    def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
+    def input_bias(self, layer: int) -> Tensor:
+        """The input's own."""
+        return self.weight("bias_ih", layer)
+
+    def _cell(self, gates: Tensor, state: State, layer: int) -> State:
         (h_BH,) = state
         H = self.hidden
+        recurrent = F.linear(h_BH, self.weight("weight_hh", layer), self.weight("bias_hh", layer))
         reset_update = (gates[:, : 2 * H] + recurrent[:, : 2 * H]).sigmoid_()
         reset, update = reset_update[:, :H], reset_update[:, H:]
-        candidate = torch.addcmul(gates[:, 2 * H :], reset, recurrent[:, 2 * H :]).tanh_()
+        candidate = _tanh(torch.addcmul(gates[:, 2 * H :], reset, recurrent[:, 2 * H :]))
         return (torch.lerp(candidate, h_BH, update),)
 
 
-class LSTMPolicy(_RecurrentPolicy):
+class LSTMPolicy(RecurrentPolicy):
     """An LSTM (Hochreiter and Schmidhuber, 1997) over embedded tokens.
 
     Args:
@@ -182,10 +192,20 @@ class LSTMPolicy(_RecurrentPolicy):
 
     name = "LSTM"
     _network = nn.LSTM
-    _states = 2
+    states = 2
 
-    def _cell(self, gates: Tensor, recurrent: Tensor, state: State) -> State:
-        _, c_BH = state
-        i, f, g, o = (gates + recurrent).chunk(4, dim=1)
-        c_BH = torch.addcmul(f.sigmoid() * c_BH, i.sigmoid(), g.tanh())
-        return o.sigmoid() * c_BH.tanh(), c_BH
+    def input_bias(self, layer: int) -> Tensor:
+        """The input's and the state's: only their sum is used."""
+        return self.weight("bias_ih", layer) + self.weight("bias_hh", layer)
+
+    def _cell(self, gates: Tensor, state: State, layer: int) -> State:
+        h_BH, c_BH = state
+        gates = gates.addmm_(h_BH, self.weight("weight_hh", layer).T)  # one pass less than a sum
+        i, f, g, o = gates.chunk(4, dim=1)
+        c_BH = torch.addcmul(f.sigmoid() * c_BH, i.sigmoid(), _tanh(g))
+        return o.sigmoid() * _tanh(c_BH), c_BH
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """By the sigmoid, which takes a third of the time on a CPU; half precision is too coarse."""
+    return x.tanh() if x.dtype.itemsize < 4 else (x + x).sigmoid().mul(2).sub(1)

@@ -15,8 +15,8 @@ import torch
 from stable_baselines3.common.utils import get_device
 from torch import Tensor, nn
 
-from ...agents.assembled import Purpose, policy_of_name
-from ...agents.checks import check_device, check_least, check_policy_options, check_positive
+from ...agents.assembled import Purpose, check_policy_options, policy_of_name
+from ...agents.checks import check_device, check_least, check_positive
 from ...agents.counter_rng import fold_in
 from ...agents.policies import Policy
 from ...agents.pretraining import seeded

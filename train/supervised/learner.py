@@ -95,6 +95,8 @@ class Learner(StoredLearner, ABC):
         seed: int | None = None,
         prompt: str | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Sequences:
         """Write ``n`` sequences.
 
@@ -104,6 +106,8 @@ class Learner(StoredLearner, ABC):
             seed: one seed, one result; None gives other sequences at every call.
             prompt: what all of them begin with.
             temperature: below 1 is sharper.
+            top_k: only the k most probable tokens are drawn from.
+            top_p: only the fewest tokens of at least this probability together.
         """
         if condition is not None:
             raise ValueError(f"a {type(self).__name__} takes no condition; give none")
@@ -114,6 +118,8 @@ class Learner(StoredLearner, ABC):
             seed=self._sample_seed(seed),
             prompt=prompt,
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
             constraint=self.constraint,
         )
 

@@ -5,7 +5,6 @@ Tensors and JSON, as agents are saved (agents/checkpoint.py); loading runs no co
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from ...agents.assembled import keywords_of
 from ...agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ...agents.policies import Policy
 from ...agents.stored import checkpoint_path, policy_name, saved_constraint, saved_policy
@@ -22,7 +22,7 @@ from ...rewards.state import flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import AssembledLearner, Progress
 
 # Constructor keywords that are no hyperparameters.
-_NOT_SAVED = {"policy_kwargs", "vocabulary", "device"}
+_NOT_SAVED = {"self", "policy", "policy_kwargs", "vocabulary", "device"}
 
 
 class StoredLearner(AssembledLearner):
@@ -112,11 +112,4 @@ class StoredLearner(AssembledLearner):
 
     @classmethod
     def _hyperparameters(cls) -> list[str]:
-        """The constructor's keywords; with ``**options`` also those that it hands on upwards."""
-        names: dict[str, None] = {}
-        for kind in cls.__mro__:
-            parameters = inspect.signature(kind).parameters.values()
-            names |= dict.fromkeys(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-        return [name for name in names if name not in _NOT_SAVED]
+        return [name for name in keywords_of(cls) if name not in _NOT_SAVED]

@@ -1,0 +1,221 @@
+"""All completions of all prefixes at once: the staircase, and its CUDA graph.
+
+Row r = (t B + b) N + n is completion n of the first t + 1 tokens of sequence b. At step s the rows
+of t < s are under way, and they are the first s B N rows: one slice, a stair longer at every step.
+Nothing depends on what is drawn, so on a GPU the whole staircase is recorded once as a CUDA graph
+and replayed: the host starts one thing instead of thousands, and asks nothing in between.
+
+A replay reads its inputs and its weights from buffers that both are copied into before it, so it
+follows every update of the weights, and serves a policy in another precision just as well.
+
+Rows that have ended go on as padding. A chunk of sequences at a time bounds the memory.
+"""
+
+# Shapes: B sequences, T steps, N completions of a prefix, R rows under way, A actions
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ..envs import Constraint
+from .counter_rng import seed_words
+from .draws import Draws, completion_draws
+from .plans import Plan, Scheme
+from .policies import Policy
+from .precision import at_least_float32
+from .sampling import Masks
+
+MOST_ROWS = 2**16  # of a chunk; a single sequence may have more
+_KEPT = 2  # graphs; each keeps its memory
+
+
+@dataclass(frozen=True, eq=False)
+class Stairs:
+    """What is completed, the tensors of it where a graph can be fed with others.
+
+    Args:
+        tokens_BT: the sequences, int64.
+        b_B: their numbers, int64.
+        skip_BT: prefixes that need no completions, bool (B, T - 1).
+        seed: the two words of the seed, int64 (2,).
+        scheme: of the draws.
+        completions: N.
+        bound: the constraint.
+    """
+
+    tokens_BT: Tensor
+    b_B: Tensor
+    skip_BT: Tensor
+    seed: Tensor
+    scheme: Scheme
+    completions: int
+    bound: Constraint | None
+
+
+Climb = Callable[[Policy, Stairs], Tensor]
+
+
+def completions_of(plan: Plan, climb: Climb) -> Tensor:
+    """Every completion of a plan: int64 (T - 1, B, N, T), ``pad`` in those that were not wanted.
+
+    Args:
+        plan: what is to be completed; with ``reuse`` all of it, as if nothing were reused.
+        climb: writes a chunk.
+    """
+    tokens_BT = plan.sequences.tokens_BT
+    B, T = tokens_BT.shape
+    recorded = tokens_BT.is_cuda and plan.bound is None  # constraints ask the host at every step
+    stairs = Stairs(
+        tokens_BT,
+        torch.arange(B, device=tokens_BT.device),
+        torch.stack([~plan.missing_BN(t)[:, 0] for t in range(T - 1)], dim=1),
+        seed_words(plan.seed, tokens_BT.device),
+        plan.scheme,
+        plan.completions,
+        plan.bound,
+    )
+    most = max(1, MOST_ROWS // ((T - 1) * plan.completions))
+    size = -(-B // -(-B // most))  # chunks of one size, so that one graph does for them
+    parts = []
+    for first in range(0, B, size):
+        at_B = torch.arange(first, first + size, device=tokens_BT.device).clamp(max=B - 1)
+        chunk = replace(stairs, tokens_BT=tokens_BT[at_B], b_B=at_B, skip_BT=stairs.skip_BT[at_B])
+        if recorded:
+            parts.append(_recording(climb, plan.policy, chunk)(plan.policy, chunk))
+        else:
+            parts.append(climb(plan.policy, chunk))
+    return torch.cat(parts, dim=1)[:, :B]
+
+
+@torch.no_grad()
+def climb_by_steps(policy: Policy, stairs: Stairs) -> Tensor:
+    """Write all completions, a step of all rows at a time; int64 (T - 1, B, N, T).
+
+    The B prefixes themselves are the first rows of every batch: their logits are those of the
+    first tokens of N completions each, and their states where those go on from.
+    """
+    tokens_BT, N = stairs.tokens_BT, stairs.completions
+    (B, T), vocabulary = tokens_BT.shape, policy.vocabulary
+    written_RT = unwritten(stairs, vocabulary.pad).flatten(0, 2)
+    b_R, n_R = row_numbers(stairs)
+    ended_R, token_R = stairs.skip_BT.new_zeros(0), tokens_BT.new_zeros(0)
+    draws: Draws | None = None
+    masks_B = masks_R = None
+    if stairs.bound is not None:
+        masks_B = Masks.after(stairs.bound, tokens_BT[:, :0])
+    with policy.fixed_weights():
+        bos_B = torch.full_like(stairs.b_B, vocabulary.bos)
+        _, state = policy.step(bos_B, policy.initial_state(B))
+        for step in range(1, T):
+            logits_RA, state = policy.step(torch.cat([tokens_BT[:, step - 1], token_R]), state)
+            logits_RA = at_least_float32(logits_RA)
+            first_BA, logits_RA = logits_RA[:B], logits_RA[B:]
+            skip_B = stairs.skip_BT[:, step - 1]
+            if masks_B is not None:
+                masks_B = masks_B.read(tokens_BT[:, step - 1])
+                first_BA = masks_B.hide(first_BA, skip_B)
+            if masks_R is not None:
+                logits_RA = masks_R.hide(logits_RA, ended_R)
+            if stairs.scheme == "backward":
+                own_B1 = tokens_BT[:, step, None].clamp(max=vocabulary.num_actions - 1)
+                first_BA = first_BA.scatter(1, own_B1, -torch.inf)
+            new = completion_draws(stairs.scheme, stairs.seed, b_R, step, n_R, N)
+            new_token_R = new.draw(step, first_BA.repeat_interleave(N, dim=0))
+            token_R = new_token_R
+            if draws is not None:
+                token_R = torch.cat([draws.draw(step, logits_RA), new_token_R])
+            draws = new if draws is None else draws.join(new)
+            ended_R = torch.cat([ended_R, skip_B.repeat_interleave(N)])
+            token_R = token_R.masked_fill(ended_R, vocabulary.pad)
+            if masks_B is not None:
+                masks_new = masks_B.select(torch.arange(B, device=b_R.device).repeat_interleave(N))
+                masks_R = masks_new if masks_R is None else masks_R.join(masks_new)
+                masks_R = masks_R.read(token_R)
+            if vocabulary.eos is not None:
+                ended_R = ended_R | (token_R == vocabulary.eos)
+            written_RT[: len(token_R), step] = token_R
+            state = tuple(torch.cat([x, x[:B].repeat_interleave(N, dim=0)]) for x in state)
+    written: Tensor = written_RT.unflatten(0, (T - 1, B, N))
+    return written
+
+
+def unwritten(stairs: Stairs, pad: int) -> Tensor:
+    """The prefixes of all rows, ``pad`` after them; (T - 1, B, N, T)."""
+    T = stairs.tokens_BT.shape[1]
+    places_T = torch.arange(T, device=stairs.tokens_BT.device)
+    after_TT = places_T > places_T[:-1, None]
+    prefixes = stairs.tokens_BT[None, :, None].masked_fill(after_TT[:, None, None], pad)
+    return prefixes.repeat(1, 1, stairs.completions, 1)
+
+
+def row_numbers(stairs: Stairs) -> tuple[Tensor, Tensor]:
+    """The sequence and the completion of the B N rows of any prefix."""
+    N, b_B = stairs.completions, stairs.b_B
+    return b_B.repeat_interleave(N), torch.arange(N, device=b_B.device).repeat(len(b_B))
+
+
+# --- on a GPU ---------------------------------------------------------------------------------
+
+
+class _Recording:
+    """One chunk's work as a CUDA graph, with buffers of its own for what it reads."""
+
+    def __init__(self, climb: Climb, policy: Policy, stairs: Stairs) -> None:
+        with torch.no_grad():
+            self._policy = deepcopy(policy)
+        self._stairs = replace(
+            stairs,
+            tokens_BT=stairs.tokens_BT.clone(),
+            b_B=stairs.b_B.clone(),
+            skip_BT=stairs.skip_BT.clone(),
+            seed=stairs.seed.clone(),
+        )
+        with torch.cuda.device(policy.device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):  # libraries set themselves up outside the recording
+                climb(self._policy, self._stairs)
+            torch.cuda.current_stream().wait_stream(aside)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._written = climb(self._policy, self._stairs)
+
+    @torch.no_grad()
+    def __call__(self, policy: Policy, stairs: Stairs) -> Tensor:
+        """Copy the weights and the inputs in, and replay."""
+        theirs = policy.state_dict()
+        for name, mine in self._policy.state_dict().items():
+            mine.copy_(theirs[name])
+        given = _tensors(stairs)
+        for name, mine in _tensors(self._stairs).items():
+            mine.copy_(given[name])
+        with torch.cuda.device(policy.device):
+            self._graph.replay()
+        return self._written.clone()
+
+
+_recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
+
+
+def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> _Recording:
+    """The graph for such a chunk, recorded at its first use; the latest few are kept."""
+    weights = tuple((name, x.shape, x.dtype) for name, x in policy.state_dict().items())
+    inputs = tuple((name, x.shape) for name, x in _tensors(stairs).items())
+    what = repr(policy.config()), policy.vocabulary.eos, policy.device, stairs.scheme
+    key = climb, type(policy), what, stairs.completions, weights, inputs
+    if key not in _recordings:
+        while len(_recordings) >= _KEPT:
+            _recordings.popitem(last=False)
+        _recordings[key] = _Recording(climb, policy, stairs)
+    _recordings.move_to_end(key)
+    return _recordings[key]
+
+
+def _tensors(stairs: Stairs) -> dict[str, Tensor]:
+    named = ((field.name, getattr(stairs, field.name)) for field in fields(stairs))
+    return {name: value for name, value in named if isinstance(value, Tensor)}
