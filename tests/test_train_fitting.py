@@ -109,6 +109,8 @@ def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     assert len(rows) == 7
     alone = list(csv.DictReader(io.StringIO(run("sample", "fitted/checkpoint", "-n", "7"))))
     assert [row["text"] for row in alone] == [row["text"] for row in rows]
+    best = list(csv.DictReader(io.StringIO(run("sample", "fitted", "-n", "2", "--beams", "5"))))
+    assert len({row["text"] for row in best}) == 2
     assert "uniqueness" in run("evaluate", "fitted", "-n", "10")
     run("report", "fitted")
 

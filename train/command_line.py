@@ -132,6 +132,9 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("--seed", type=int, default=0, help="one seed, one result")
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+    p.add_argument(
+        "--beams", type=int, help="the most probable that a search of so many beams finds"
+    )
     p.add_argument("--top-k", type=int, help="draw from the k most probable tokens only")
     p.add_argument(
         "--top-p", type=float, help="draw from the fewest tokens of this probability together only"

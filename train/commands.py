@@ -11,8 +11,9 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from ..agents import beam_search
 from ..agents.checks import check_least
-from ..envs import Task, make_task
+from ..envs import Sequences, Task, make_task
 from ..rewards import Objective, check_objective, make_reward
 from .config import task_options
 from .evaluation import (
@@ -42,14 +43,7 @@ def sample(options: Namespace, console: Console) -> None:
         writer, task = load_run(options.run, constraint=options.constraint)
     else:
         writer, task = load_writer(options.run, constraint=options.constraint), None
-    sequences = writer.sample(
-        options.number,
-        seed=options.seed,
-        prompt=options.prompt,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-    )
+    sequences = _written(writer, options)
     if task is None:
         columns = text_column(sequences)
     else:
@@ -60,6 +54,27 @@ def sample(options: Namespace, console: Console) -> None:
         return
     write_csv(options.output, list(columns), rows)
     console.print(f"{len(sequences)} sequences in {options.output}", soft_wrap=True)
+
+
+def _written(writer: Writer, options: Namespace) -> Sequences:
+    """Drawn sequences; with ``beams`` the most probable ones that a search finds."""
+    if options.beams is None:
+        return writer.sample(
+            options.number,
+            seed=options.seed,
+            prompt=options.prompt,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+        )
+    found = beam_search(
+        writer.policy,
+        options.beams,
+        max_length=writer.max_length,
+        prompt=options.prompt or "",
+        constraint=writer.constraint,
+    )
+    return found[: options.number]
 
 
 def evaluate(options: Namespace, console: Console) -> None:

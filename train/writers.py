@@ -15,7 +15,10 @@ from .supervised import load_learner
 
 
 class Writer(Protocol):
-    """Writes sequences."""
+    """Writes sequences of at most ``max_length`` tokens, under a constraint where it has one."""
+
+    max_length: int
+    constraint: Constraint | None
 
     @property
     def policy(self) -> Policy:
@@ -57,5 +60,5 @@ def load_writer(
         learner.use_task(task)
     elif constraint is not None:
         bound = make_constraint(constraint)
-        learner.constraint = bound.bound(learner.policy.vocabulary, learner.max_length or 1)
+        learner.constraint = bound.bound(learner.policy.vocabulary, max(learner.max_length, 1))
     return learner

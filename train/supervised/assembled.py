@@ -79,7 +79,8 @@ class AssembledLearner:
         self.warmup_steps, self.weight_decay = warmup_steps, weight_decay
         self.max_grad_norm, self.averaging = max_grad_norm, averaging
         self.patience, self.augmentation = patience, augmentation
-        self.max_length, self.seed = max_length, seed
+        self.max_length = max_length or 0  # 0 until it is known
+        self.seed = seed
         self.device = get_device(device)
         self.constraint: Constraint | None = None  # which tokens may come next when it samples
         self.progress = Progress()

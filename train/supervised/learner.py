@@ -169,7 +169,7 @@ class Learner(StoredLearner, ABC):
         """
         data = self._encoded(sequences)
         held_out = None if validation is None else self._encoded(validation)
-        self.max_length = max(self.max_length or 0, int(data.lengths_B.max()))
+        self.max_length = max(self.max_length, int(data.lengths_B.max()))
         if reset:
             self._forget()
         self._back_to_training()
@@ -212,7 +212,6 @@ class Learner(StoredLearner, ABC):
         batch = training_batch(data, step, self.batch_size, seed)
         if self.augmentation is not None:
             spelling = self.seed_of(Purpose.TEACHER_FORCING, step, 1)
-            assert self.max_length is not None
             batch = augmented(batch, self.augmentation, spelling, self.max_length)
         for module in modules:
             module.train()
@@ -274,7 +273,7 @@ class Learner(StoredLearner, ABC):
         return sequences
 
     def _length(self) -> int:
-        if self.max_length is None:
+        if not self.max_length:
             raise ValueError("how long sequences may get is not known; fit first, or max_length=")
         return self.max_length
 
