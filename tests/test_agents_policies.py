@@ -79,14 +79,14 @@ def test_the_sampler_is_the_softmax(padding: int) -> None:
     assert ((counts[padding:] - expected) ** 2 / expected).sum() < 22.46
 
 
-def test_probabilities_of_all_sequences_sum_to_one(
+def test_T2_probabilities_of_all_sequences_sum_to_one(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     total = log_probs(make_policy(vocabulary, 1), all_sequences).exp().sum()
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64), atol=1e-12, rtol=0)
 
 
-def test_chain_rule_steps_equal_the_one_pass(
+def test_T1_chain_rule_steps_equal_the_one_pass(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     policy = make_policy(vocabulary, 2)
@@ -120,7 +120,7 @@ def test_branches_of_a_state_go_on_as_if_alone(
     torch.testing.assert_close(logits_RA, expected_BTA[rows, 3], atol=1e-12, rtol=0)
 
 
-def test_neither_padding_nor_company_changes_a_sequence(
+def test_T1_neither_padding_nor_company_changes_a_sequence(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     policy = make_policy(vocabulary, 3)
@@ -129,7 +129,7 @@ def test_neither_padding_nor_company_changes_a_sequence(
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
 
 
-def test_causality(make_policy: PolicyMaker, vocabulary: Vocabulary) -> None:
+def test_T3_causality(make_policy: PolicyMaker, vocabulary: Vocabulary) -> None:
     policy = make_policy(vocabulary, 4)
     first = torch.tensor([[0, 1, 0, 1]])
     second = torch.tensor([[0, 1, 1, 1]])
@@ -222,7 +222,7 @@ def test_step_follows_a_change_of_the_weights(
     torch.testing.assert_close(fast, slow.detach(), atol=1e-12, rtol=0)
 
 
-def test_sampled_frequencies_match(policy: Policy, all_sequences: Sequences) -> None:
+def test_T5_sampled_frequencies_match(policy: Policy, all_sequences: Sequences) -> None:
     """Chi-square over the sequences expected at least 5 times; threshold p = 0.001."""
     from scipy.stats import chi2
 

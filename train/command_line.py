@@ -36,10 +36,7 @@ _USERS_MISTAKES = (
     *(ObjectiveError, FloatingPointError),
 )
 _DEFAULT_AGENT = {"class_path": "tokengym.agents.ORGAN"}
-_DEFAULT_LEARNER = {
-    "class_path": "tokengym.train.supervised.TeacherForcing",
-    "init_args": {"policy": "GRU"},
-}
+_DEFAULT_LEARNER = {"class_path": "tokengym.train.supervised.TeacherForcing"}
 _DESCRIPTION = """
 Write discrete sequences (molecules, melodies, sentences) and learn to write what scores well.
 

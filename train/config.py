@@ -100,7 +100,7 @@ class FitConfig:
 
 # What a run is from its first step; with another it would be another run.
 FIXED = (
-    *("task", "task_options", "seed"),
+    *("task", "task_options", "seed", "policy"),
     *("agent.class_path", "agent.init_args.policy", "agent.init_args.policy_kwargs"),
 )
 FIXED_FIT = ("task", "task_options", "seed", "learner")

@@ -42,7 +42,7 @@ def cases() -> list[Case]:
     return [
         Case("Markov-1", markov),
         Case("HMM", lambda seed: distance("HMM", HMMSource.random(0), seed, size=100_000)),
-        Case("Dyck-3", lambda seed: distance("Dyck-3", DyckSource(), seed, size=20_000)),
+        Case("Dyck-3", lambda seed: distance("Dyck-3", DyckSource(), seed, size=40_000)),
         Case("Copy", lambda seed: distance("Copy", CopySource(), seed, size=50_000)),
         Case("exposure", exposure),
     ]
@@ -65,7 +65,7 @@ def distance(name: str, source: StepSource, seed: int, size: int) -> list[Row]:
     """GRU-64 for one pass; the gap, and the distance to the limit."""
     data, fresh = source.sample(size, seed=1 + seed), source.sample(FRESH // 4, seed=_FRESH_SEED)
     with cpu_clock() as clock:
-        learner = gru(source, seed, hidden=64).fit(data, max_epochs=1)
+        learner = gru(source, seed, hidden=64, batch_size=64).fit(data, max_epochs=1)
     gap = divergence(source, learner.policy, fresh)
     order_1 = order_1_nll(data, fresh)
     scale = order_1 - source.entropy().value
@@ -102,13 +102,13 @@ def exposure(seed: int) -> list[Row]:
     return [*rows, Row(what, accuracy.value, accuracy.se, limit, good, clock.seconds)]
 
 
-def gru(source: StepSource, seed: int, hidden: int) -> Learner:
+def gru(source: StepSource, seed: int, hidden: int, batch_size: int = 256) -> Learner:
     """A GRU that is taught by teacher forcing."""
     return TeacherForcing(
         "GRU",
         vocabulary=source.vocabulary,
         policy_kwargs={"embedding": 16, "hidden": hidden},
-        batch_size=256,
+        batch_size=batch_size,
         learning_rate=0.01,
         schedule="cosine",
         seed=seed,

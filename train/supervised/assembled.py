@@ -49,7 +49,7 @@ class AssembledLearner:
 
     def __init__(
         self,
-        policy: str | Policy,
+        policy: str | Policy = "GRU",
         *,
         vocabulary: Vocabulary | None = None,
         policy_kwargs: dict[str, Any] | None = None,

@@ -20,13 +20,18 @@ def load_learner(path: str | Path, device: torch.device | str = "auto") -> Learn
     """
     _, state = load_checkpoint(checkpoint_path(path))
     name = state.get("learner") if isinstance(state, dict) else None
-    known = {kind.__name__: kind for kind in _subclasses(Learner)}  # type: ignore[type-abstract]
+    known = known_learners()
     if not isinstance(name, str) or name not in known:
         raise CheckpointError(
             f"{path} holds the learner {name!r}, which is none of {', '.join(sorted(known))}; "
             "import its class first"
         )
     return known[name].load(path, device)
+
+
+def known_learners() -> dict[str, type[Learner]]:
+    """The learners that were imported, by name."""
+    return {kind.__name__: kind for kind in _subclasses(Learner)}  # type: ignore[type-abstract]
 
 
 def _subclasses(kind: type[Learner]) -> Iterator[type[Learner]]:

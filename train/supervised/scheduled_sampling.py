@@ -49,7 +49,7 @@ class ScheduledSampling(Learner):
 
     def __init__(
         self,
-        policy: str | Policy,
+        policy: str | Policy = "GRU",
         *,
         decay: Decay = "linear",
         k: float | None = None,
