@@ -65,7 +65,9 @@ def distance(name: str, source: StepSource, seed: int, size: int) -> list[Row]:
     """GRU-64 for one pass; the gap, and the distance to the limit."""
     data, fresh = source.sample(size, seed=1 + seed), source.sample(FRESH // 4, seed=_FRESH_SEED)
     with cpu_clock() as clock:
-        learner = gru(source, seed, hidden=64, batch_size=64).fit(data, max_epochs=1)
+        learner = gru(source, seed, hidden=64, batch_size=64, learning_rate=0.01).fit(
+            data, max_epochs=1
+        )
     gap = divergence(source, learner.policy, fresh)
     order_1 = order_1_nll(data, fresh)
     scale = order_1 - source.entropy().value
@@ -102,14 +104,21 @@ def exposure(seed: int) -> list[Row]:
     return [*rows, Row(what, accuracy.value, accuracy.se, limit, good, clock.seconds)]
 
 
-def gru(source: StepSource, seed: int, hidden: int, batch_size: int = 256) -> Learner:
+def gru(
+    source: StepSource,
+    seed: int,
+    *,
+    hidden: int,
+    batch_size: int = 256,
+    learning_rate: float = 0.02,
+) -> Learner:
     """A GRU that is taught by teacher forcing."""
     return TeacherForcing(
         "GRU",
         vocabulary=source.vocabulary,
         policy_kwargs={"embedding": 16, "hidden": hidden},
         batch_size=batch_size,
-        learning_rate=0.01,
+        learning_rate=learning_rate,
         schedule="cosine",
         seed=seed,
         device="cpu",
