@@ -83,7 +83,8 @@ def exposure(seed: int) -> list[Row]:
     """What a short fit writes far beyond the training length, and its hidden states."""
     source, T = MarkovSource.random(0), 20
     with cpu_clock() as clock:
-        learner = gru(source, seed, hidden=32).fit(source.sample(40_000, seed=1), max_epochs=1)
+        learner = gru(source, seed, hidden=32, learning_rate=0.01)
+        learner.fit(source.sample(40_000, seed=1), max_epochs=1)
     rows: list[Row] = []
     for times in (1, 2, 5, 10):
         long = MarkovSource(source.transition_KK, length=times * T)
