@@ -20,12 +20,12 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from ..envs import Task, make_task
 from .config import FIXED_FIT, Changes, FitConfig, changes, refuse_changes, task_options
 from .evaluation import figures_as_json, figures_of_samples, print_entropy, print_figures
+from .held_out import split
 from .report import write_report
 from .run_folder import RunError, RunFolder
 from .samples import write_samples
 from .stopping import StopRequest
 from .supervised import Learner
-from .training import split
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints
 
