@@ -1,6 +1,7 @@
 """Agents: who writes, and how they learn."""
 
 from .base import SequenceAgent
+from .beam_search import beam_search
 from .checkpoint import CheckpointError
 from .hill_climb import AugmentedHillClimb
 from .loading import AGENTS, load_agent
@@ -31,6 +32,7 @@ __all__ = [
     "TransformerExtractor",
     "TransformerPolicy",
     "action_values",
+    "beam_search",
     "load_agent",
     "sample",
 ]

@@ -180,14 +180,8 @@ class AssembledAgent(BaseAlgorithm):
 
     @classmethod
     def keywords(cls) -> list[str]:
-        """The constructor's parameters; with ``**options`` also those that it hands on upwards."""
-        names: dict[str, None] = {}
-        for kind in cls.__mro__:
-            parameters = inspect.signature(kind).parameters.values()
-            names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-        return list(names)
+        """The constructor's parameters, all of them."""
+        return keywords_of(cls)
 
     # --- setting up -------------------------------------------------------------------------
 
@@ -237,11 +231,7 @@ class AssembledAgent(BaseAlgorithm):
                 reward.updates = 0
 
     def _get_policy_from_name(self, policy_name: str) -> Any:
-        if policy_name not in POLICIES:
-            near = difflib.get_close_matches(policy_name.upper(), POLICIES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
-            raise ValueError(f"unknown policy {policy_name!r}; {hint}")
-        return POLICIES[policy_name]
+        return policy_of_name(policy_name)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Use another environment with the same vocabulary."""
@@ -309,6 +299,30 @@ def check_policy_options(policy: object, options: Mapping[str, object] | None) -
             near = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
             raise ValueError(f"the policy {policy} has no option {name!r}; {hint}")
+
+
+def keywords_of(kind: type) -> list[str]:
+    """A constructor's parameters; with ``**options`` also those that it hands on upwards."""
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        parameters = inspect.signature(each).parameters.values()
+        names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
+
+
+def policy_of_name(name: str) -> type[Policy]:
+    """The class of a policy.
+
+    Raises:
+        ValueError: there is none of this name; the message has the nearest.
+    """
+    if name not in POLICIES:
+        near = difflib.get_close_matches(name.upper(), POLICIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
+        raise ValueError(f"unknown policy {name!r}; {hint}")
+    return POLICIES[name]
 
 
 def task_of(env: VecEnv) -> Task:

@@ -186,18 +186,19 @@ class _Gathered(torch.autograd.Function):
         return gradients[0][ctx.share], None
 
 
-def logits_together(policy: Policy, tokens_BT: Tensor) -> Tensor:
-    """``policy(tokens_BT)``, each process reading its share.
+def logits_together(policy: Policy, tokens_BT: Tensor, condition_B: Tensor | None = None) -> Tensor:
+    """``policy(tokens_BT, condition_B)``, each process reading its share.
 
     The weights' gradients are those of the share: ``sum_gradients`` makes them whole.
     """
     if world().size == 1:
-        logits_BTA: Tensor = policy(tokens_BT)
+        logits_BTA: Tensor = policy(tokens_BT, condition_B)
         return logits_BTA
     B, T = tokens_BT.shape
-    own_ST = tokens_BT[world().share(B)]
+    share = world().share(B)
+    own_ST = tokens_BT[share]
     if len(own_ST):
-        own_STA: Tensor = policy(own_ST)
+        own_STA: Tensor = policy(own_ST, None if condition_B is None else condition_B[share])
     else:
         shape = (0, T, policy.vocabulary.num_actions)
         own_STA = torch.zeros(

@@ -52,7 +52,7 @@ class StoredAgent(AssembledAgent):
             "agent": type(self).__name__,
             "options": (options := self._options()),
             "not_saved": [name for name in self._hyperparameters() if name not in options],
-            "policy": {"name": _policy_name(self.policy), "config": self.policy.config()},
+            "policy": {"name": policy_name(self.policy), "config": self.policy.config()},
             "vocabulary": self.policy.vocabulary.to_json(),
             "max_length": self.max_length,
             "constraint": None if self.constraint is None else constraint_to_json(self.constraint),
@@ -154,7 +154,7 @@ class StoredAgent(AssembledAgent):
             known = cls._hyperparameters()
             options = {name: v for name, v in state["options"].items() if name in known} | kwargs
             agent = cls(
-                _saved_policy(path, state["policy"]["name"]) if policy is None else policy,
+                saved_policy(path, state["policy"]["name"]) if policy is None else policy,
                 env,
                 **{
                     "policy_kwargs": state["policy"]["config"],
@@ -166,7 +166,7 @@ class StoredAgent(AssembledAgent):
             )
             agent._setup_loaded(tensors, state)
             if given is None and agent.task is None and state["constraint"] is not None:
-                given = _saved_constraint(path, state["constraint"])
+                given = saved_constraint(path, state["constraint"])
             if given is not None:
                 agent.constraint = given.bound(agent.policy.vocabulary, agent.max_length)
         except CheckpointError:
@@ -260,14 +260,15 @@ def _say_what_is_lost(name: str, reward: Reward, saved: dict[str, torch.Tensor])
         )
 
 
-def _policy_name(policy: Policy) -> str:
+def policy_name(policy: Policy) -> str:
     """The name that it is made by; of a class of a user's own, the class."""
     kind = type(policy)
     own = f"{kind.__module__}:{kind.__qualname__}"
     return next((name for name, known in POLICIES.items() if known is kind), own)
 
 
-def _saved_policy(path: Path, name: str) -> str:
+def saved_policy(path: Path, name: str) -> str:
+    """The name of a policy that a checkpoint holds; raises where it is none of this project's."""
     if name in POLICIES:
         return name
     raise CheckpointError(
@@ -276,7 +277,8 @@ def _saved_policy(path: Path, name: str) -> str:
     )
 
 
-def _saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:
+def saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:
+    """The constraint that a checkpoint holds; raises where it holds its name alone."""
     try:
         return constraint_from_json(value)
     except UnknownConstraintError as error:

@@ -47,6 +47,8 @@ class Sequences:
         vocabulary: what the ids mean.
         log_probs_BT: log-probabilities in nats that the writing policy gave the tokens, 0 in the
             padding; None where nobody sampled them.
+        condition_B: what each sequence is conditioned on, with B rows: int64 labels (B,) or real
+            properties (B, C); None where there is none.
         prefixes: what they begin with, where they are completions.
     """
 
@@ -54,6 +56,7 @@ class Sequences:
     lengths_B: Tensor
     vocabulary: Vocabulary
     log_probs_BT: Tensor | None = None
+    condition_B: Tensor | None = None
     prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +64,11 @@ class Sequences:
             raise ValueError(
                 f"tokens have shape {tuple(self.tokens_BT.shape)} and lengths "
                 f"{tuple(self.lengths_B.shape)}; expected (B, T) and (B,)"
+            )
+        if self.condition_B is not None and len(self.condition_B) != len(self.tokens_BT):
+            raise ValueError(
+                f"there are {len(self.condition_B)} conditions for {len(self.tokens_BT)} "
+                "sequences; give one for each"
             )
 
     @classmethod
@@ -113,19 +121,26 @@ class Sequences:
             if rows.dtype != torch.bool:
                 rows = rows.long()  # of no rows at all too
         log_probs_BT = None if self.log_probs_BT is None else self.log_probs_BT[rows]
+        condition_B = None if self.condition_B is None else self.condition_B[rows]
         return Sequences(
-            self.tokens_BT[rows], self.lengths_B[rows], self.vocabulary, log_probs_BT=log_probs_BT
+            self.tokens_BT[rows], self.lengths_B[rows], self.vocabulary, log_probs_BT, condition_B
         )
 
     def to(self, device: torch.device | str) -> Sequences:
         """The same sequences on another device."""
         log_probs_BT = None if self.log_probs_BT is None else self.log_probs_BT.to(device)
+        condition_B = None if self.condition_B is None else self.condition_B.to(device)
         return replace(
             self,
             tokens_BT=self.tokens_BT.to(device),
             lengths_B=self.lengths_B.to(device),
             log_probs_BT=log_probs_BT,
+            condition_B=condition_B,
         )
+
+    def given(self, condition_B: Tensor) -> Sequences:
+        """The same sequences, each with what it is conditioned on."""
+        return replace(self, condition_B=condition_B)
 
     def padded(self, length: int) -> Sequences:
         """The same sequences, T made ``length`` by adding or dropping columns of padding.

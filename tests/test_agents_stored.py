@@ -21,7 +21,7 @@ from tokengym.agents.checkpoint import load_checkpoint, save_checkpoint
 from tokengym.envs import Task, TokenEnv, Vocabulary
 from tokengym.rewards import ConvDiscriminator
 
-SMALL = {"hidden": 6, "embedding": 4}
+SMALL: dict[str, Any] = {"hidden": 6, "embedding": 4}
 
 
 class OwnPolicy(GRUPolicy):

@@ -11,9 +11,9 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from ..agents import SequenceAgent, load_agent
+from ..agents import beam_search
 from ..agents.checks import check_least
-from ..envs import Task, TokenEnv, make_task
+from ..envs import Sequences, Task, make_task
 from ..rewards import Objective, check_objective, make_reward
 from .config import task_options
 from .evaluation import (
@@ -32,6 +32,7 @@ from .report import write_report
 from .run_folder import RunError, RunFolder, csv_text, write_csv
 from .samples import sample_columns, text_column
 from .scores import read_scores, weigh
+from .writers import Writer, load_writer
 
 
 def sample(options: Namespace, console: Console) -> None:
@@ -40,18 +41,12 @@ def sample(options: Namespace, console: Console) -> None:
     Of a checkpoint alone, without the run's folder, only the texts.
     """
     check_least(1, number=options.number)
+    writer: Writer
     if options.run.is_dir():
-        agent, task = load_run(options.run, constraint=options.constraint)
+        writer, task = load_run(options.run, constraint=options.constraint)
     else:
-        agent, task = load_agent(options.run, constraint=options.constraint), None
-    sequences = agent.sample(
-        options.number,
-        seed=options.seed,
-        prompt=options.prompt,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-    )
+        writer, task = load_writer(options.run, constraint=options.constraint), None
+    sequences = _written(writer, options)
     if task is None:
         columns = text_column(sequences)
     else:
@@ -62,6 +57,27 @@ def sample(options: Namespace, console: Console) -> None:
         return
     write_csv(options.output, list(columns), rows)
     console.print(f"{len(sequences)} sequences in {options.output}", soft_wrap=True)
+
+
+def _written(writer: Writer, options: Namespace) -> Sequences:
+    """Drawn sequences; with ``beams`` the most probable ones that a search finds."""
+    if options.beams is None:
+        return writer.sample(
+            options.number,
+            seed=options.seed,
+            prompt=options.prompt,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+        )
+    found = beam_search(
+        writer.policy,
+        options.beams,
+        max_length=writer.max_length,
+        prompt=options.prompt or "",
+        constraint=writer.constraint,
+    )
+    return found[: options.number]
 
 
 def evaluate(options: Namespace, console: Console) -> None:
@@ -120,17 +136,17 @@ def _figures_of_file(options: Namespace, reference: list[str] | None) -> Figures
 
 
 def _figures_of_run(options: Namespace, reference: list[str] | None) -> tuple[Task, Figures]:
-    agent, task = load_run(options.target)
+    writer, task = load_run(options.target)
     known = reference if reference is not None else task.data.texts if task.data else []
-    sequences = agent.sample(options.number, seed=options.seed)
+    sequences = writer.sample(options.number, seed=options.seed)
     held_out = split(task)[1] if task.data else None
-    figures = figures_of_samples(task, sequences, known, agent.policy, held_out)
+    figures = figures_of_samples(task, sequences, known, writer.policy, held_out)
     figures |= further_figures(
         options.metrics,
         task,
         sequences,
         known,
-        agent.policy,
+        writer.policy,
         statistics=options.statistics,
         progress_bar=True,
     )
@@ -150,11 +166,10 @@ def report(options: Namespace, console: Console) -> None:
     console.print(f"report {folder.report}", soft_wrap=True)
 
 
-def load_run(path: Path, constraint: str | None = None) -> tuple[SequenceAgent, Task]:
-    """The agent of a run's folder, and its task with the reward as it was learnt from."""
-    folder = RunFolder(path)
-    task = task_of_run(folder, constraint)
-    return load_agent(folder.newest_checkpoint(), TokenEnv(task)), task
+def load_run(path: Path, constraint: str | None = None) -> tuple[Writer, Task]:
+    """Who writes in a run's folder, and its task with the reward as it was learnt from."""
+    task = task_of_run(RunFolder(path), constraint)
+    return load_writer(path, task), task
 
 
 def task_of_run(folder: RunFolder, constraint: str | None = None) -> Task:

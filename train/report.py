@@ -84,16 +84,13 @@ def _facts(task: Task, config: Mapping[str, Any], seconds: float) -> str:
     """What was run, as a list."""
     from .. import __version__
 
-    agent, epochs = config["agent"], config["pretrain"]["epochs"]
     data = config.get("data") or "the task's own"
     facts = {
         "task": config["task"],
         "data": f"{data}, {len(task.data) if task.data else 0:,} sequences",
         "reward": task.reward.name,
         "constraint": task.constraint or "none",
-        "agent": f"{agent['class_path'].rpartition('.')[2]}, {agent['init_args']['policy']}",
-        "training": f"{epochs} epoch{'s' * (epochs != 1)} of teacher forcing, then "
-        f"{config['total_timesteps']:,} tokens",
+        **_who(config),
         "wall time": _duration(seconds),
         "seed": config["seed"],
         "tokengym": __version__,
@@ -104,6 +101,20 @@ def _facts(task: Task, config: Mapping[str, Any], seconds: float) -> str:
         facts["entropy of the data"] = f"{entropy.value:.3f}{error} nats a sequence"
     rows = (f"<dt>{name}</dt><dd>{_safe(str(fact))}</dd>" for name, fact in facts.items())
     return f"<dl>{''.join(rows)}</dl>"
+
+
+def _who(config: Mapping[str, Any]) -> dict[str, str]:
+    """Who learnt, and for how long: an agent or a learner."""
+    kind = "learner" if "learner" in config else "agent"
+    chosen = config[kind]
+    who = f"{chosen['class_path'].rpartition('.')[2]}, {chosen['init_args']['policy']}"
+    if kind == "learner":
+        return {kind: who, "training": f"at most {config['max_epochs']} epochs"}
+    epochs = config["pretrain"]["epochs"]
+    beginning = f"{epochs} epoch{'s' * (epochs != 1)} of teacher forcing"
+    if config.get("policy"):
+        who, beginning = f"{who} of {config['policy']}", "fitted before"
+    return {kind: who, "training": f"{beginning}, then {config['total_timesteps']:,} tokens"}
 
 
 def _duration(seconds: float) -> str:

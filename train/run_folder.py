@@ -21,14 +21,20 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
-from ..agents import SequenceAgent
 from ..agents.checkpoint import CheckpointError, load_checkpoint, write_atomically
 
 Rows = dict[str, dict[str, float | None]]
+
+
+class Saveable(Protocol):
+    """An agent or a learner."""
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, at once or not at all."""
 
 
 class RunError(ValueError):
@@ -96,14 +102,36 @@ class RunFolder:
         """Whether a run was stopped here between its configuration and its first checkpoint."""
         return self.config.exists() and not self.has_checkpoint and not self.scores.exists()
 
-    def save(self, agent: SequenceAgent) -> None:
+    def beginning(self, resume: bool) -> Path | None:
+        """The checkpoint to go on from; None begins anew.
+
+        Raises:
+            RunError: there is a run already and ``resume`` was not asked for, or the reverse; or
+                something else is here.
+        """
+        if not resume:
+            if self.has_checkpoint:
+                raise RunError(
+                    f"{self.path} already holds a run; go on with --resume, or name another --run"
+                )
+            self.refuse_foreign()
+        elif self.has_checkpoint:
+            self.refuse_links()
+            return self.newest_checkpoint()
+        elif not self.has_not_begun:
+            raise RunError(
+                f"there is no checkpoint in {self.path} to resume from; start without --resume"
+            )
+        return None
+
+    def save(self, saved: Saveable) -> None:
         """Write a checkpoint; the one before stays beside it.
 
         Raises:
             OSError: it cannot be written; the checkpoints are as they were.
         """
         fresh = self.checkpoint.with_stem("checkpoint.next")
-        agent.save(fresh)
+        saved.save(fresh)
         if self.checkpoint.exists():
             os.replace(self.checkpoint, self.previous)
         os.replace(fresh, self.checkpoint)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,8 +36,10 @@ from .report import write_report
 from .rounds import Rounds
 from .run_folder import RunError, RunFolder, checked_rows
 from .samples import write_samples
+from .saving import Saver
 from .scores import ScoreLog
 from .stopping import StopRequest
+from .writers import load_writer
 
 AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
 
@@ -96,6 +97,9 @@ def _train(
         if world().is_first:
             folder.tidy(newest)
     else:
+        if config.policy is not None:
+            fitted = load_writer(Path(config.policy)).policy
+            chosen = {**chosen, "policy": fitted, "policy_kwargs": None}
         agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
         run = _Run(config, folder, agent, stop, console)
@@ -116,27 +120,10 @@ def _beginning(
     folder: RunFolder, resume: bool, options: Mapping[str, Any]
 ) -> tuple[Path | None, Changes]:
     """The checkpoint to go on from, None begins a run; and which options have changed since."""
-    newest = _newest(folder, resume)
+    newest = folder.beginning(resume)
     changed = changes(folder.read_config(), options) if folder.config.exists() else {}
     refuse_changes(changed, FIXED, folder.path)
     return newest, changed
-
-
-def _newest(folder: RunFolder, resume: bool) -> Path | None:
-    if not resume:
-        if folder.has_checkpoint:
-            raise RunError(
-                f"{folder.path} already holds a run; go on with --resume, or name another --run"
-            )
-        folder.refuse_foreign()
-    elif folder.has_checkpoint:
-        folder.refuse_links()
-        return folder.newest_checkpoint()
-    elif not folder.has_not_begun:
-        raise RunError(
-            f"there is no checkpoint in {folder.path} to resume from; start without --resume"
-        )
-    return None
 
 
 def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
@@ -165,9 +152,8 @@ class _Run:
         self.config, self.folder, self.agent, self.console = config, folder, agent, console
         self.task: Task = agent.task
         self._stop, self._is_first = stop, world().is_first
-        self._saved_at = time.monotonic()
+        self._saver = Saver(folder, agent, config.save_every, console)
         self.real, self.validation = split(self.task)
-        self._unsaved: OSError | None = None  # why the last checkpoint could not be written
         self.summary = checked_rows(agent.notes.setdefault("figures", {}), folder.checkpoint)
 
     def begin(self, options: Mapping[str, Any], changed: Changes) -> None:
@@ -191,12 +177,12 @@ class _Run:
             part()
             self._save()
             if self._asked_to_stop():
-                self._complain_if_unsaved()
+                self._saver.ensure_saved()
                 self.say_how_to_resume("stopped; what was learnt is saved")
                 return False
         if self._is_first:
             self._finish()
-            self._complain_if_unsaved()
+            self._saver.ensure_saved()
         return True
 
     def _asked_to_stop(self) -> bool:
@@ -204,13 +190,16 @@ class _Run:
         return not world().all(not self._stop)
 
     def _pretrain(self) -> None:
+        options = asdict(self.config.pretrain)
+        if self.config.policy is not None:
+            options["epochs"] = 0  # it was fitted before
         self.agent.pretrain(
             self.real,
             validation=self.validation,
             callback=lambda _: self._go_on(),
             reset=False,
             progress_bar=self._is_first,
-            **asdict(self.config.pretrain),
+            **options,
         )
         if self._asked_to_stop() or not self._is_first:
             return
@@ -286,36 +275,13 @@ class _Run:
 
     def _go_on(self) -> bool:
         """Save now and then; False when the user wants to stop."""
-        if time.monotonic() - self._saved_at >= self.config.save_every:
-            self._save()
+        if self._is_first:
+            self._saver.save_if_due()
         return not self._stop
 
     def _save(self) -> None:
-        """Write a checkpoint; a disk that is full may have room again at the next one."""
-        if not self._is_first:
-            return
-        self._saved_at = time.monotonic()
-        try:
-            self.folder.save(self.agent)
-        except OSError as error:
-            if self._unsaved is None:
-                warnings.warn(
-                    f"no checkpoint could be written ({error}); the one before stays, the run goes "
-                    f"on and tries again in {self.config.save_every:g} s; is the disk full?",
-                    stacklevel=2,
-                )
-            self._unsaved = error
-            return
-        if self._unsaved is not None:
-            self.console.print(f"checkpoints are written again: {self.folder.checkpoint}")
-        self._unsaved = None
-
-    def _complain_if_unsaved(self) -> None:
-        if self._unsaved is not None:
-            raise OSError(
-                f"the last checkpoint could not be written: {self._unsaved}; make room on the "
-                "disk and resume from the one before"
-            ) from self._unsaved
+        if self._is_first:
+            self._saver.save()
 
     def keep(self, error: Exception) -> None:
         """After an error, save what is whole as far as it can be, and say how to go on."""
