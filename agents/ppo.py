@@ -95,8 +95,8 @@ class PPO(PolicyGradientAgent):
         normalize_advantage: to mean 0 and standard deviation 1 in a round.
         gamma: what a reward one token later is worth.
         gae_lambda: 1 trusts the reward alone, 0 the critic's next value.
-        critic: ``"own"``, a network like the policy's, or ``"head"``, an output of the policy's
-            features.
+        critic: ``"head"``, an output of the policy's features, which it shapes too, or ``"own"``, a
+            network like the policy's, which doubles the work.
         value_coefficient: weight of the critic's squared error, a token, in the loss.
         completions: N, of every prefix, for ``advantage="rollouts"``.
         **options: those of every policy-gradient agent.
@@ -115,7 +115,7 @@ class PPO(PolicyGradientAgent):
         normalize_advantage: bool = True,
         gamma: float = 1.0,
         gae_lambda: float = 0.95,
-        critic: CriticKind = "own",
+        critic: CriticKind = "head",
         value_coefficient: float = 0.5,
         completions: int = 16,
         **options: Any,

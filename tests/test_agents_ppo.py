@@ -357,7 +357,7 @@ def test_nothing_is_learnt_about_forbidden_tokens() -> None:
         ("GRU", {}, 0),
         ("GRU", {}, 1),
         ("GRU", {}, 2),
-        ("LSTM", {"critic": "head"}, 0),
+        ("LSTM", {"critic": "own"}, 0),
         ("Transformer", {"advantage": "rollouts"}, 0),
     ],
 )
@@ -385,7 +385,7 @@ def test_one_seed_one_result(advantage: Any) -> None:
     "options",
     [
         {"prior_coefficient": 0.1, "entropy_coefficient": 0.01, "target_kl": 0.02},
-        {"critic": "head"},
+        {"critic": "own"},
         {"advantage": "rollouts"},
         {"overlap": True},
     ],
@@ -410,7 +410,7 @@ def test_saved_and_resumed_equals_never_stopped(options: dict[str, Any], tmp_pat
 
 
 def test_the_critic_reads_as_the_pretrained_policy_does() -> None:
-    agent = make()
+    agent = make(critic="own")
     agent.pretrain(epochs=3)
     agent._before_learning()
     assert agent.value_network is not None
