@@ -171,15 +171,16 @@ class PPO(PolicyGradientAgent):
         )
 
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
-        if not values.usable_BT.any():
+        experience, metrics = self._experience(batch, values)
+        scored_B = experience.usable_BT.any(dim=1).nonzero()[:, 0]
+        if len(scored_B) == 0:
             warnings.warn(
                 "no sequence of this round could be scored; it changes nothing", stacklevel=2
             )
-            return {}
-        experience, metrics = self._experience(batch, values)
+            return metrics
         found: list[dict[str, float]] = []
-        for rows in self._minibatches(len(batch.sequences)):
-            loss, made = self._loss(experience[rows])
+        for rows in self._minibatches(len(scored_B)):
+            loss, made = self._loss(experience[scored_B[rows]])
             found.append(made)
             if self.target_kl is not None and made["train/approx_kl"] > 1.5 * self.target_kl:
                 break
@@ -209,12 +210,14 @@ class PPO(PolicyGradientAgent):
                 values_BT, rewards_B, lengths_B, self.gamma, self.gae_lambda
             )
             returns_BT = advantages_BT + values_BT
-            metrics["train/explained_variance"] = explained_variance(
-                values_BT[usable_BT], returns_BT[usable_BT]
-            )
-        metrics["train/advantage_std"] = float(advantages_BT[usable_BT].std(correction=0))
-        if self.normalize_advantage:
-            advantages_BT = normalized(advantages_BT, usable_BT)
+            if usable_BT.any():
+                metrics["train/explained_variance"] = explained_variance(
+                    values_BT[usable_BT], returns_BT[usable_BT]
+                )
+        if usable_BT.any():
+            metrics["train/advantage_std"] = float(advantages_BT[usable_BT].std(correction=0))
+            if self.normalize_advantage:
+                advantages_BT = normalized(advantages_BT, usable_BT)
         experience = Experience(
             tokens_BT,
             written_BT,

@@ -190,7 +190,8 @@ def test_failures_are_left_out(advantage: Any) -> None:
     def fails(texts: list[str]) -> list[float | None]:
         return [None if text[0] == "a" else float(text.count("b")) for text in texts]
 
-    agent = make(reward=FunctionObjective(fails, credit="rollouts"), advantage=advantage)
+    reward = FunctionObjective(fails, credit="rollouts")
+    agent = make(reward=reward, advantage=advantage, minibatch_size=1)  # none of them is empty
     batch = agent._write(0)
     values = agent._value(batch)
     experience, _ = agent._experience(batch, values)
