@@ -83,7 +83,8 @@ def test_train_sample_evaluate_report(folder: Path) -> None:
     parts = ["conv_discriminator", "qed", "reward/valid"]
     assert list(rows[0]) == ["smiles", "valid", "reward", *parts]
 
-    run(folder, "sample", "runs/a", "-n", "25", "--output", "out.csv")
+    sharper = "--top-k", "20", "--top-p", "0.95"
+    run(folder, "sample", "runs/a", "-n", "25", *sharper, "--output", "out.csv")
     assert len((folder / "out.csv").read_text().splitlines()) == 26
     found = json.loads(run(folder, "evaluate", "out.csv", "--reference", "mine.smi", "--json"))
     assert set(names) <= set(found)
