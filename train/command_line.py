@@ -118,7 +118,11 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
 
     p = add("evaluate", evaluate, "figures of a run or of a file of samples")
     p.add_argument("target", type=Path, help="the folder of a run, or a file of samples")
-    p.add_argument("--reference", type=Path, help="a file of known sequences, for novelty")
+    p.add_argument("--reference", type=Path, help="a file of sequences to compare with")
+    p.add_argument(
+        "--metrics", type=str, default="", help="moses, fcd, bleu, ... or all, see above"
+    )
+    p.add_argument("--statistics", type=Path, help="a file that keeps what --reference comes to")
     p.add_argument(
         "-n", "--number", type=int, default=2000, help="how many samples to draw of a run"
     )

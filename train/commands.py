@@ -21,10 +21,13 @@ from .evaluation import (
     figures_of_samples,
     figures_of_scores,
     figures_of_texts,
+    further_figures,
     print_entropy,
     print_figures,
     read_texts,
 )
+from .held_out import split
+from .metrics.requested import Figures, Material, metric_names, requested_figures
 from .report import write_report
 from .run_folder import RunError, RunFolder, csv_text, write_csv
 from .samples import sample_columns, text_column
@@ -62,27 +65,33 @@ def sample(options: Namespace, console: Console) -> None:
 
 
 def evaluate(options: Namespace, console: Console) -> None:
-    """Print figures with their standard errors: of new samples of a run, or of a file of samples.
+    """Print figures with standard errors and sample sizes: of new samples of a run, or of a file.
 
-    Novelty is told against --reference; for a run, against the data that it was trained on.
+    They are compared with --reference; for a run, with the data that it was trained on. --metrics
+    names further figures, or all of them:
+
+      moses     of molecules: SNN, fragments, scaffolds, filters, distances of properties, ...
+      fcd       of molecules: Frechet ChemNet distance, which needs the extra fcd
+      bleu      BLEU and Self-BLEU, 2 to 5
+      ngrams    distinct n-grams, divergence of their shares from the reference's
+      melodies  distances of pitch classes and durations
+      mmd       of a run: discrepancy of its policy's hidden states
+
+      tokengym evaluate out.csv --metrics moses,fcd --reference mine.smi --statistics mine.stats
+
+    What the reference's molecules have to be asked for is kept in the file --statistics, and read
+    from there the next time.
     """
     check_least(1, number=options.number)
+    metric_names(options.metrics)  # a mistake is found before anything is sampled
     target: Path = options.target
     reference = None if options.reference is None else read_texts(options.reference)[0]
-    task = None
     if target.is_file() and target.suffix != ".safetensors":
-        texts, domain = read_texts(target)
-        figures = figures_of_texts(texts, reference or [], domain)
-        if reference is None:
-            figures.pop("novelty", None)  # nothing to be new against
+        task, figures = None, _figures_of_file(options, reference)
+    elif target.exists():
+        task, figures = _figures_of_run(options, reference)
     else:
-        if not target.exists():
-            raise RunError(f"there is no run and no file {target}; is the path right?")
-        agent, task = load_run(target)
-        known = reference if reference is not None else task.data.texts if task.data else []
-        sequences = agent.sample(options.number, seed=options.seed)
-        figures = figures_of_samples(task, sequences, known, agent.policy)
-        figures |= figures_of_scores(task.reward(sequences))
+        raise RunError(f"there is no run and no file {target}; is the path right?")
     row = figures_as_json(figures)
     if options.json:
         print(json.dumps(row, indent=2, allow_nan=False))
@@ -90,6 +99,42 @@ def evaluate(options: Namespace, console: Console) -> None:
     print_figures({target.name: row}, console)
     if task is not None:
         print_entropy(task, console)
+
+
+def _figures_of_file(options: Namespace, reference: list[str] | None) -> Figures:
+    texts, domain = read_texts(options.target)
+    figures = figures_of_texts(texts, reference or [], domain)
+    if reference is None:
+        figures.pop("novelty", None)  # nothing to be new against
+    return figures | requested_figures(
+        options.metrics,
+        Material(
+            texts=texts,
+            reference=reference or [],
+            domain=domain,
+            tokenization="smiles" if domain == "molecules" else "words",
+            statistics=options.statistics,
+            progress_bar=True,
+        ),
+    )
+
+
+def _figures_of_run(options: Namespace, reference: list[str] | None) -> tuple[Task, Figures]:
+    agent, task = load_run(options.target)
+    known = reference if reference is not None else task.data.texts if task.data else []
+    sequences = agent.sample(options.number, seed=options.seed)
+    held_out = split(task)[1] if task.data else None
+    figures = figures_of_samples(task, sequences, known, agent.policy, held_out)
+    figures |= further_figures(
+        options.metrics,
+        task,
+        sequences,
+        known,
+        agent.policy,
+        statistics=options.statistics,
+        progress_bar=True,
+    )
+    return task, figures | figures_of_scores(task.reward(sequences))
 
 
 def report(options: Namespace, console: Console) -> None:

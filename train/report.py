@@ -17,7 +17,7 @@ from ..envs import Task
 from ..envs.data import read_text
 from ..envs.drawing import draw_text
 from .curves import Chart, charts_of, draw_chart, read_curves
-from .evaluation import Summary
+from .evaluation import Summary, figure_names
 from .run_folder import RunFolder
 
 _DRAWN = 24  # samples in the grid
@@ -115,24 +115,24 @@ def _duration(seconds: float) -> str:
 
 def _table(summary: Summary) -> str:
     """A row for each figure, a column for each set of sequences; no wider than a telephone."""
-    names = {name: None for figures in summary.values() for name in figures}
     head = "".join(f"<th>{_safe(label)}</th>" for label in summary)
     rows = []
-    for name in names:
-        if not name.endswith("_se"):
-            cells = "".join(f"<td>{_cell(figures, name)}</td>" for figures in summary.values())
-            rows.append(f"<tr><td>{_safe(name.replace('_', ' '))}</td>{cells}</tr>")
+    for name in figure_names(summary):
+        cells = "".join(_cell(figures, name) for figures in summary.values())
+        rows.append(f"<tr><td>{_safe(name.replace('_', ' '))}</td>{cells}</tr>")
     table = f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
     return f'<div class="wide">{table}</div><p class="faint">± the standard error.</p>'
 
 
 def _cell(figures: Mapping[str, float | None], name: str) -> str:
-    value, error = figures.get(name), figures.get(f"{name}_se")
+    value, error, n = (figures.get(f"{name}{end}") for end in ("", "_se", "_n"))
+    size = "" if n is None else f' title="of {n:,.0f}"'
     if value is None:
-        return "-"
+        return f"<td{size}>-</td>"
     known = error is not None and error >= 0.0005  # of the data itself nothing is left to chance
     places = 3 if abs(value) < 10 else 1
-    return f"{value:.{places}f}" + (f" <small>± {error:.{places}f}</small>" if known else "")
+    shown = f"{value:.{places}f}" + (f" <small>± {error:.{places}f}</small>" if known else "")
+    return f"<td{size}>{shown}</td>"
 
 
 def _card(task: Task, sample: dict[str, str]) -> str:

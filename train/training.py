@@ -30,6 +30,7 @@ from .evaluation import (
     print_entropy,
     print_figures,
 )
+from .held_out import split
 from .report import write_report
 from .rounds import Rounds
 from .run_folder import RunError, RunFolder
@@ -38,7 +39,6 @@ from .scores import ScoreLog
 from .stopping import StopRequest
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints
-_VALIDATION_SHARE = 0.02
 
 AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
 
@@ -198,7 +198,7 @@ class _Run:
     def _add_row(self, name: str, sequences: Sequences, scores: Scores | None) -> None:
         known = self.task.data.texts if self.task.data else []
         policy = None if name == "data" else self.agent.policy
-        figures = figures_of_samples(self.task, sequences, known, policy)
+        figures = figures_of_samples(self.task, sequences, known, policy, self.validation)
         if scores is not None:
             figures |= figures_of_scores(scores)
         self.summary[name] = figures_as_json(figures)
@@ -261,14 +261,3 @@ class _Run:
             f"{shlex.quote(str(self.folder.config))} --resume",
             soft_wrap=True,
         )
-
-
-def split(task: Task) -> tuple[Sequences, Sequences | None]:
-    """The real sequences without, and with only, the every-fiftieth that are held out."""
-    if task.data is None:
-        raise RunError(f"the task {task.name} has no data to pretrain on; name some with --data")
-    every = int(1 / _VALIDATION_SHARE)
-    held_out = torch.arange(len(task.data)) % every == every - 1
-    if not held_out.any():
-        return task.data, None
-    return task.data[~held_out], task.data[held_out]
