@@ -7,6 +7,7 @@ from .hill_climb import AugmentedHillClimb
 from .loading import AGENTS, load_agent
 from .organ import ORGAN
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
+from .ppo import PPO
 from .reinforce import Reinforce
 from .reinvent import Reinvent
 from .rollouts import Rollouts, action_values
@@ -17,6 +18,7 @@ from .seqgan import SeqGAN
 __all__ = [
     "AGENTS",
     "ORGAN",
+    "PPO",
     "AugmentedHillClimb",
     "CheckpointError",
     "GRUExtractor",
