@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,11 @@ class Row:
 
 
 def over_seeds(found: Sequence[Estimate]) -> Estimate:
-    """The mean over seeds and its standard error; one seed has its own."""
+    """The mean over seeds and its standard error; one seed has its own. NaN where one has none."""
     if len(found) == 1:
         return found[0]
+    if any(math.isnan(each.value) for each in found):
+        return Estimate(math.nan, math.nan, len(found))
     return Estimate(*mean_and_error([each.value for each in found]), len(found))
 
 
@@ -86,33 +89,59 @@ class Study:
         self._page: Path = options.results or page
         for folder in (self.folder, self._policies):
             folder.mkdir(parents=True, exist_ok=True)
-        self._kept: list[dict[str, Any]] = []
+        self._kept: dict[str, dict[str, Any]] = {}  # the cases of the section
         self._fitting = 0.0  # CPU-seconds of learners, which belong to no case
 
     # --- cases --------------------------------------------------------------------------------
 
-    def row(self, label: str, settings: Settings, compute: Callable[[int], Figures]) -> Row:
+    def row(
+        self,
+        label: str,
+        settings: Settings,
+        compute: Callable[[int], Figures],
+        *,
+        wanted: bool | None = None,
+    ) -> Row:
         """A case for every seed: what is kept, and what is computed now."""
         found = [
-            self.case(label, seed, settings, lambda seed=seed: compute(seed))  # type: ignore[misc]
+            self.case(label, seed, settings, partial(compute, seed), wanted=wanted)
             for seed in range(self.seeds)
         ]
         return Row(label, [figures for figures in found if figures is not None])
 
     def case(
-        self, label: str, seed: int, settings: Settings, compute: Callable[[], Figures]
+        self,
+        label: str,
+        seed: int,
+        settings: Settings,
+        compute: Callable[[], Figures],
+        *,
+        wanted: bool | None = None,
     ) -> Figures | None:
-        """The figures of a case, None where they are neither kept nor asked for."""
-        path = self.folder / f"{_file_name(label)}-{seed}.json"
-        wanted = self._only.lower() in label.lower()
-        kept = None if self._fresh and wanted else _read(path, settings)
+        """The figures of a case.
+
+        Args:
+            label: of the case.
+            seed: of the case.
+            settings: all else that the figures depend on.
+            compute: makes them.
+            wanted: whether to compute them where they are not kept; by default --only says.
+
+        Returns:
+            None where they are neither kept nor wanted.
+        """
+        path, name = self.folder / f"{_file_name(label)}-{seed}.json", f"{label}-{seed}"
+        if wanted is None:
+            wanted = self._only.lower() in label.lower()
+        anew = self._fresh and wanted and name not in self._kept
+        kept = None if anew else _read(path, settings)
         if kept is None:
             if not wanted:
                 return None
             print(f"{self.name}: {label}, seed {seed}", file=sys.stderr, flush=True)
             kept = self._computed(label, seed, settings, compute)
             _write(path, json.dumps(kept, indent=1) + "\n")
-        self._kept.append(kept)
+        self._kept[name] = kept
         return {name: _estimate(figure) for name, figure in kept["figures"].items()}
 
     def learner(
@@ -159,20 +188,20 @@ class Study:
             story: what was measured, a paragraph.
             parts: tables and verdicts.
         """
-        seconds = sum(each["figures"][CPU_SECONDS]["value"] for each in self._kept)
-        machines = sorted({each["machine"] for each in self._kept})
+        seconds = sum(each["figures"][CPU_SECONDS]["value"] for each in self._kept.values())
+        machines = sorted({each["machine"] for each in self._kept.values()})
+        command = f"python -m benchmarks.{self.name}{' --quick' if self.quick else ''}"
         how = (
-            f"`python -m benchmarks.{self.name}{' --quick' if self.quick else ''}`, "
-            f"{len(self._kept)} cases of seeds 0 to {self.seeds - 1}, {seconds:,.0f} CPU-seconds; "
-            f"{'; '.join(machines) or 'no case is finished'}. ± is the standard error over seeds, "
-            "of a single seed that over its samples."
+            f"`{command}`, {len(self._kept)} cases of seeds 0 to {self.seeds - 1}, {seconds:,.0f} "
+            f"CPU-seconds beside policies that rows share; {'; '.join(machines)}. ± is the "
+            "standard error over seeds, of a single seed that over its samples."
         )
         body = "\n\n".join([story, *parts, how])
         before = self._page.read_text(encoding="utf-8") if self._page.exists() else _TITLE
         _write(self._page, with_section(before, title, body))
         print(f"{body}\n\n{self._page}")
         if self._json is not None:
-            _write(self._json, json.dumps(self._kept, indent=1) + "\n")
+            _write(self._json, json.dumps(list(self._kept.values()), indent=1) + "\n")
 
 
 def with_section(page: str, title: str, body: str) -> str:

@@ -9,8 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from tokengym.agents import LSTMPolicy
+from tokengym.envs import Vocabulary
 from tokengym.train.metrics import Estimate
 
+from benchmarks import oracle
 from benchmarks.results import CPU_SECONDS, Figures, Row, Study, parser_of, table, with_section
 
 pytest.importorskip("rdkit")
@@ -81,6 +85,30 @@ def test_calls_are_different_molecules_up_to_the_limit() -> None:
     assert calls.spent
 
 
+def test_a_policy_is_beyond_by_what_it_is_better_than_its_start_made_as_sharp() -> None:
+    """Where NLL_oracle is the temperature, so that the one to compare with is known."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.from_tokens(list("abcdef"), "characters", eos=False)
+    mle = LSTMPolicy(vocabulary, embedding=4, hidden=8)
+    torch.nn.init.normal_(mle.output.weight, std=3.0)
+    real = vocabulary.encode(["abcdef", "fedcba", "aabbcc", "ddffee"])
+    points = {
+        t: {"nll_oracle": Estimate(t, 0.0, 4), "nll_data": Estimate(2 - t, 0.0, 4)}
+        for t in (0.6, 0.8, 1.0)
+    }
+    found = oracle.beyond(mle, Estimate(0.7, 0.0, 4), mle, points, real)
+    logits_BTA = mle(real.tokens_BT).detach()
+    chosen_BT1 = real.tokens_BT[:, :, None]
+    sharp, own = (
+        (logits_BTA / t).log_softmax(dim=2).gather(2, chosen_BT1).mean() for t in (0.7, 1.0)
+    )
+    assert found.value == pytest.approx(float(own - sharp), abs=1e-6)
+    assert abs(found.value) > 0.01
+    with_error = oracle.beyond(mle, Estimate(0.7, 0.5, 4), mle, points, real)
+    assert with_error.se == pytest.approx(math.hypot(found.se, 0.5))  # the curve's slope is -1
+    assert math.isnan(oracle.beyond(mle, Estimate(0.5, 0.0, 4), mle, points, real).value)
+
+
 def quick(
     benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -115,3 +143,17 @@ def test_efficiency_and_organ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         if label != "molecules, data":
             assert figures["validity"]["value"] > 0.9  # SELFIES
             assert figures["fcd"]["value"] > real["fcd"]["value"]
+
+
+@pytest.mark.slow
+def test_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = quick(oracle, tmp_path, monkeypatch, "--search")
+    assert set(oracle.AGENTS) < set(cases)
+    entropies = [cases[f"MLE, temperature {t:g}"]["own_entropy"] for t in (0.5, 1.0, 1.5)]
+    assert entropies == sorted(entropies, key=lambda figure: figure["value"])
+    floor = cases["source"]["nll_data"]["value"]
+    for label in oracle.AGENTS:
+        assert cases[label]["nll_data"]["value"] > floor
+        assert cases[label]["nll_oracle"]["n"] == 200
+        assert "beyond" in cases[label]
+    assert f"search, {oracle.PLAIN}" in cases
