@@ -128,10 +128,15 @@ def parts_of(data: Sequences) -> tuple[Sequences, Sequences]:
     return data[~held_out], data[held_out]
 
 
+def fitting(study: Study, candidate: str) -> dict[str, Any]:
+    """What a candidate depends on."""
+    of, (options, network) = sizes(study), CANDIDATES[candidate]
+    return {**FITTING, **options, "network": network, "data": of.data, "epochs": of.epochs}
+
+
 def fitted(study: Study, candidate: str, seed: int) -> Learner:
     """A candidate for the best MLE, fitted until its held-out likelihood falls no more."""
     of, (options, network) = sizes(study), CANDIDATES[candidate]
-    settings = {**FITTING, **options, "network": network, "data": of.data, "epochs": of.epochs}
 
     def fit() -> Learner:
         task = oracle_task(of.data)
@@ -147,7 +152,7 @@ def fitted(study: Study, candidate: str, seed: int) -> Learner:
         )
         return learner.fit(*parts_of(task.data), max_epochs=of.epochs)
 
-    return study.learner(f"oracle LSTM {candidate}", seed, settings, fit)
+    return study.learner(f"oracle LSTM {candidate}", seed, fitting(study, candidate), fit)
 
 
 def search(study: Study, compute: bool) -> list[Row]:
@@ -166,10 +171,8 @@ def search(study: Study, compute: bool) -> list[Row]:
     candidates = list(CANDIDATES)[:2] if study.quick else list(CANDIDATES)
     rows: list[Row] = []
     for name in candidates:
-        settings = {"of": CANDIDATES[name], "data": of.data, "epochs": of.epochs, **FITTING}
-        label = f"search, {name}"
-        wanted = None if compute else False
-        row = study.row(label, settings, partial(held_out, name), wanted=wanted)
+        wanted, compute_one = None if compute else False, partial(held_out, name)
+        row = study.row(f"search, {name}", fitting(study, name), compute_one, wanted=wanted)
         rows.append(Row(name, row.seeds))
     return rows
 
@@ -227,7 +230,7 @@ def curve(study: Study, mle: str, seed: int, wanted: bool | None = None) -> Curv
 
     points: Curve = {}
     for t in sizes(study).temperatures:
-        settings = {"mle": mle, **asdict(sizes(study)), "temperature": t}
+        settings = {"mle": fitting(study, mle), **asdict(sizes(study)), "temperature": t}
         label = f"MLE, temperature {t:g}"
         found = study.case(label, seed, settings, partial(at, t), wanted=wanted)
         if found is not None:
@@ -306,7 +309,7 @@ def beyond(
 
 def rows(study: Study, mle: str) -> list[Row]:
     """The source, the MLE along its curve, and the agents."""
-    shared = {"mle": mle, **asdict(sizes(study))}
+    shared = {"mle": fitting(study, mle), **asdict(sizes(study))}
     source = study.case("source", 0, asdict(sizes(study)), partial(of_source, study))
     found = [Row("source: the floors", [] if source is None else [source])]
     curves = [curve(study, mle, seed) for seed in range(study.seeds)]

@@ -155,6 +155,12 @@ def domains(study: Study) -> tuple[Domain, Domain]:
     return replace(molecules, options={"representation": "selfies"}), melodies
 
 
+def fitting(study: Study) -> dict[str, Any]:
+    """What the policies that rows begin with depend on."""
+    of = sizes(study)
+    return {"hidden": of.hidden, "epochs": of.epochs, "data": of.data, **FITTING}
+
+
 def pretrained(study: Study, domain: Domain, seed: int) -> Learner:
     """The policy that all rows of a seed begin with, read anew; its best weights held out."""
     of = sizes(study)
@@ -173,8 +179,7 @@ def pretrained(study: Study, domain: Domain, seed: int) -> Learner:
         data, held_out = split(task)
         return learner.fit(data[: of.data], held_out, max_epochs=of.epochs)
 
-    settings = {"hidden": of.hidden, "epochs": of.epochs, "data": of.data, **FITTING}
-    return study.learner(f"{domain.name} GRU", seed, settings, fit)
+    return study.learner(f"{domain.name} GRU", seed, fitting(study), fit)
 
 
 def rewards_of(domain: Domain, discriminator: str) -> dict[str, str | None]:

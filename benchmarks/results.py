@@ -32,7 +32,11 @@ from .reporting import mean_and_error
 Figures = dict[str, Estimate]
 Settings = Mapping[str, Any]
 CPU_SECONDS = "cpu_seconds"
-_TITLE = "# Results\n\nWhat `python -m benchmarks.<name>` measured; each section says how.\n"
+_TITLE = """# Results
+
+What the long benchmarks measured, `python -m benchmarks.<name>`; each writes its own section, of the
+cases that are finished. What is not here was not measured.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def parser_of(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--only", default="", help="compute only cases whose name holds this")
-    parser.add_argument("--fresh", action="store_true", help="compute again what is kept")
+    parser.add_argument("--fresh", action="store_true", help="compute kept cases again")
     parser.add_argument("--quick", action="store_true", help="in seconds, for a test")
     parser.add_argument("--json", type=Path, help="also write every seed's figures here")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"))
