@@ -28,6 +28,7 @@ from .crew import (
     Scorer,
     WorkerStartError,
     WorkerTimeoutError,
+    called,
     failure_of,
 )
 
@@ -179,7 +180,7 @@ Outcome = Sequence[Answer] | Raised
 def run(scorer: Scorer, texts: list[str]) -> Outcome:
     """What the scorer answers or raises."""
     try:
-        return list(scorer(texts))
+        return called(lambda asked: list(scorer(asked)), texts)
     except Exception as error:
         return Raised.of(error)
 
