@@ -6,7 +6,8 @@ of its module that it names), its canonical form, and its ``version``. Another v
 is another namespace, so a score is never read back that a different parametrisation wrote.
 
 What the code reads elsewhere is not seen: a library's update, a table in a file, a function of
-another module, an object that is no plain value. ``version`` is for that. Another version of Python may compile to other bytecode;
+another module, an object that is no plain value. ``version`` is for that. Another version of
+Python may compile to other bytecode, and a table of the module may change as the function runs;
 then sequences are scored again, and nothing is wrong.
 """
 

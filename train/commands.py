@@ -29,6 +29,7 @@ from .report import write_report
 from .run_folder import RunError, RunFolder, csv_text, write_csv
 from .samples import sample_columns, text_column
 from .scores import read_scores, weigh
+from .watching import Watch
 
 
 def sample(options: Namespace, console: Console) -> None:
@@ -129,9 +130,17 @@ def weigh_run(options: Namespace, console: Console) -> None:
       tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
     """
     rounds = read_scores(options.run)
+    weighed = list(zip(rounds, weigh(rounds, options.reward), strict=True))
+    asked = [(each, scores) for each, scores in weighed if scores.ok_B.any()]
+    if len(asked) < len(rounds):
+        console.print(
+            f"{len(rounds) - len(asked)} of {len(rounds)} rounds are left out: a component of "
+            f"{options.reward!r} rested in them, or failed on all",
+            soft_wrap=True,
+        )
     rows = [
         (each.round, text, then, now)
-        for each, scores in zip(rounds, weigh(rounds, options.reward), strict=True)
+        for each, scores in asked
         for text, then, now in zip(
             each.texts, each.scores.values_B.tolist(), scores.values_B.tolist(), strict=True
         )
@@ -152,14 +161,16 @@ def check(options: Namespace, console: Console) -> bool:
     """Say what a run would meet in a reward: range, failures, cost, whether it can be relied on.
 
     Every objective of the expression is asked about examples of the task's data (or of --data), as
-    a batch, again, backwards and one by one, then about texts that nobody expects. Ends with exit
-    code 1 where there is a problem.
+    a batch, again, backwards and one by one, then about 14 texts that nobody expects. Neither a memo
+    nor a budget is heeded: with -n 64 that is 270 scores, so give a paid scorer a smaller -n. Ends
+    with exit code 1 where there is a problem.
     """
     reward = make_reward(options.reward)
     objectives = [part for part in reward.components() if isinstance(part, Objective)]
     if not objectives:
         raise ValueError(
-            f"the reward {reward.name!r} has no objective to check; discriminators have none"
+            f"nothing in the reward {reward.name!r} scores one text by itself, which is what is "
+            "checked; rewards of sets, discriminators and perplexity are not"
         )
     task = make_task(options.task, **({} if options.data is None else {"data": options.data}))
     if task.data is None:
@@ -171,7 +182,9 @@ def check(options: Namespace, console: Console) -> bool:
     good = True
     for objective in objectives:
         table = Table("what", "", "finding", title=objective.name)
-        for finding in check_objective(objective, examples):
+        with Watch(console) as watch:
+            findings = check_objective(objective, examples, watch.tell)
+        for finding in findings:
             table.add_row(finding.what, finding.level, finding.detail)
             good &= finding.level != "problem"
         console.print(table)
