@@ -1,10 +1,11 @@
 # make demo   the main job: ORGAN on real molecules, results in runs/demo
 # make test   the tests
 # make check  what .ci/run runs before the tests: style, types, spelling
+# make gpu    on a machine with a GPU: the tests that need one, then the rollouts measured on it
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check gpu clean
 
 demo: .venv/demo
 	rm -rf runs/demo
@@ -12,6 +13,10 @@ demo: .venv/demo
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2
+
+gpu: .venv/dev
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m benchmarks.rollouts --device cuda
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from .checks import check_device, check_least, check_positive
 from .counter_rng import fold_in
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .pretraining import seeded
+from .replay import Replay
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy for policy in (GRUPolicy, LSTMPolicy, TransformerPolicy)
@@ -57,6 +58,8 @@ class Purpose(IntEnum):
     DISCRIMINATOR = 4
     PREDICTION = 5
     SAMPLE = 6
+    MINIBATCHES = 7
+    REPLAY = 8
 
 
 @dataclass
@@ -82,6 +85,11 @@ class AssembledAgent(BaseAlgorithm):
         max_grad_norm: the gradient's norm is clipped to it.
         discriminator_steps: updates of each reward that learns, a discriminator, a round.
         discriminator_batch_size: real sequences an update, and as many generated ones.
+        replay_batch_size: of the best sequences so far, how many are learnt from again at every
+            update; 0: none.
+        replay_size: how many of them are remembered.
+        experience: a CSV file of sequences with scores, to remember the best of before the first
+            round; see ``remember``.
         overlap: score a batch in a thread of its own, while what does not need the scores goes on;
             it saves time where objectives wait for worker processes, other programs or a network.
         policy_kwargs: keywords of the policy, where it is made by name.
@@ -105,6 +113,9 @@ class AssembledAgent(BaseAlgorithm):
         max_grad_norm: float = 1.0,
         discriminator_steps: int = 5,
         discriminator_batch_size: int = 64,
+        replay_batch_size: int = 0,
+        replay_size: int = 100,
+        experience: str | None = None,
         overlap: bool = False,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -115,7 +126,13 @@ class AssembledAgent(BaseAlgorithm):
         _init_setup_model: bool = True,
     ) -> None:
         check_least(1, batch_size=batch_size, discriminator_batch_size=discriminator_batch_size)
-        check_least(0, discriminator_steps=discriminator_steps)
+        check_least(1, replay_size=replay_size)
+        check_least(0, discriminator_steps=discriminator_steps, replay_batch_size=replay_batch_size)
+        if experience is not None and not replay_batch_size:
+            raise ValueError(
+                f"experience is {experience!r} and replay_batch_size 0, so it would not be learnt "
+                "from; say how many sequences an update, such as replay_batch_size=16"
+            )
         check_positive(max_grad_norm=max_grad_norm)
         if not callable(learning_rate):
             check_positive(learning_rate=learning_rate)
@@ -138,6 +155,9 @@ class AssembledAgent(BaseAlgorithm):
         self.max_grad_norm = max_grad_norm
         self.discriminator_steps = discriminator_steps
         self.discriminator_batch_size = discriminator_batch_size
+        self.replay_batch_size, self.replay_size = replay_batch_size, replay_size
+        self.replay = Replay(replay_size)
+        self.experience = experience
         self.overlap = overlap
         self.stats_window_size = stats_window_size
         self.rounds = 0
@@ -146,6 +166,7 @@ class AssembledAgent(BaseAlgorithm):
         self.companions: dict[str, Policy] = {}  # frozen relatives of the policy, by their part
         self._given_policy = given
         self._pretraining_optimizer: torch.optim.Optimizer | None = None
+        self.notes: dict[str, Any] = {}  # JSON that a checkpoint keeps for whoever runs the agent
         self._pending_rewards: dict[str, Any] = {}
         self._predictions = 0
         self.stopped: str | None = None  # why learning ended before its last timestep, if it did
@@ -159,14 +180,8 @@ class AssembledAgent(BaseAlgorithm):
 
     @classmethod
     def keywords(cls) -> list[str]:
-        """The constructor's parameters; with ``**options`` also those that it hands on upwards."""
-        names: dict[str, None] = {}
-        for kind in cls.__mro__:
-            parameters = inspect.signature(kind).parameters.values()
-            names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-        return list(names)
+        """The constructor's parameters, all of them."""
+        return keywords_of(cls)
 
     # --- setting up -------------------------------------------------------------------------
 
@@ -216,11 +231,7 @@ class AssembledAgent(BaseAlgorithm):
                 reward.updates = 0
 
     def _get_policy_from_name(self, policy_name: str) -> Any:
-        if policy_name not in POLICIES:
-            near = difflib.get_close_matches(policy_name.upper(), POLICIES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
-            raise ValueError(f"unknown policy {policy_name!r}; {hint}")
-        return POLICIES[policy_name]
+        return policy_of_name(policy_name)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Use another environment with the same vocabulary."""
@@ -288,6 +299,30 @@ def check_policy_options(policy: object, options: Mapping[str, object] | None) -
             near = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
             raise ValueError(f"the policy {policy} has no option {name!r}; {hint}")
+
+
+def keywords_of(kind: type) -> list[str]:
+    """A constructor's parameters; with ``**options`` also those that it hands on upwards."""
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        parameters = inspect.signature(each).parameters.values()
+        names |= dict.fromkeys(p.name for p in parameters if p.kind not in _VARIABLE)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
+
+
+def policy_of_name(name: str) -> type[Policy]:
+    """The class of a policy.
+
+    Raises:
+        ValueError: there is none of this name; the message has the nearest.
+    """
+    if name not in POLICIES:
+        near = difflib.get_close_matches(name.upper(), POLICIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}"
+        raise ValueError(f"unknown policy {name!r}; {hint}")
+    return POLICIES[name]
 
 
 def task_of(env: VecEnv) -> Task:

@@ -10,8 +10,10 @@ been stopped.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,15 +22,19 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 
 from ..envs import Sequences
-from ..rewards import BudgetExhausted, Progress, Scores
+from ..rewards import BudgetExhausted, Progress, Reward, Scores
+from ..rewards.state import with_prefix
 from .assembled import Purpose
+from .divergence import learning_from
+from .losses import constrained
+from .parallel import logits_together, sample_together, scores_of_first, world
 from .policies import Policy
 from .precision import at_least_float32
 from .pretraining import seeded
 from .progress import ProgressBar
 from .recording import record_round
+from .remembering import RememberingAgent
 from .sampling import sample
-from .taught import TaughtAgent
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +44,12 @@ class Batch:
     Args:
         sequences: B of them, with their log-probabilities.
         written_BT: bool, True at what the policy wrote: neither padding nor a prompt.
+        ahead: whether it was written ahead, by the policy before its last update.
     """
 
     sequences: Sequences
     written_BT: Tensor
+    ahead: bool = False
 
     def cut(self) -> tuple[Tensor, Tensor]:
         """Tokens and ``written_BT`` without the columns that are padding in every row."""
@@ -75,13 +83,21 @@ class Round:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class SequenceAgent(TaughtAgent):
+class SequenceAgent(RememberingAgent):
     """Who writes, and learns to write what scores well.
 
     The base of all agents. A subclass defines ``_update``, which learns from a batch and its
     values; it may write (``_write``) and value (``_value``) another way. ``AssembledAgent`` has the
     options that are common to all.
+
+    With ``overlap`` a batch is scored in a thread of its own while the next one is written, which
+    then comes from a policy one update old; each agent says what it does about that. The batch that
+    was written ahead is part of a checkpoint, so that a resumed run goes on with it.
     """
+
+    _ahead: Batch | None = None
+    _following: Batch | None = None
+    _in_shares = False  # whether the policy has read, for the next update, its share alone
 
     def __repr__(self) -> str:
         kind = f"{type(self).__name__} with {type(self.policy).__name__}"
@@ -93,9 +109,15 @@ class SequenceAgent(TaughtAgent):
 
     def _train_round(self) -> Round:
         """Write, value, update; everything random from ``self._seed_of(purpose, ...)``."""
-        batch = self._write(self.rounds)
+        batch, self._following = self._ahead or self._write(self.rounds), None
         values = self._value(batch)
-        metrics = values.metrics | self._update(batch, values)
+        if self.replay_batch_size:
+            self.remember(batch.sequences, values.scores.values_B)
+            self.replay.expect(values.scores.values_B)
+        worth = {"q_BT": values.q_BT, "usable_BT": values.usable_BT, **values.scores.parts}
+        with learning_from({"sequences": batch.sequences}, worth):
+            metrics = values.metrics | self._update(batch, values)
+        self._ahead = self._following  # from here on: a round that failed is begun again
         if self._trainable_rewards() and self.discriminator_steps:
             real = self._real_sequences(None)
             for step in range(self.discriminator_steps):
@@ -105,7 +127,7 @@ class SequenceAgent(TaughtAgent):
 
     def _write(self, round: int) -> Batch:
         """The training sequences of a round."""
-        sequences = sample(
+        sequences = sample_together(
             self.policy,
             self.batch_size,
             max_length=self.max_length,
@@ -115,12 +137,28 @@ class SequenceAgent(TaughtAgent):
         return Batch(sequences, sequences.mask_BT)
 
     def _value(self, batch: Batch) -> Values:
-        """What each token is worth; here the finished sequence's score goes to all of them."""
+        """What each token is worth; here the finished sequence's score goes to all of them.
+
+        With ``overlap`` the next batch is written meanwhile, by the policy as it is before the
+        update that waits for these scores.
+        """
         assert self.task is not None
-        scores = self.task.reward(batch.sequences)
+        finish = self._begin_scoring(self.task.reward, batch.sequences)
+        if self.overlap:
+            self._following = replace(self._write(self.rounds + 1), ahead=True)
+        scores = scores_of_first(finish, self.device)
         usable_BT = batch.written_BT & scores.ok_B[:, None]
         values_B1 = scores.values_B.to(self.policy.dtype)[:, None]
         return Values(torch.where(usable_BT, values_B1, 0.0), usable_BT, scores)
+
+    def _begin_scoring(self, reward: Reward, sequences: Sequences) -> Callable[[], Scores]:
+        """Gives the scores when they are asked for; with ``overlap`` the scoring has begun."""
+        if not self.overlap or not world().is_first:
+            return lambda: reward(sequences)
+        thread = ThreadPoolExecutor(1)
+        scores = thread.submit(reward, sequences)
+        thread.shutdown(wait=False)
+        return scores.result
 
     @abstractmethod
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
@@ -134,11 +172,9 @@ class SequenceAgent(TaughtAgent):
         gradient: what remains, renormalised.
         """
         with torch.backends.cudnn.flags(enabled=False):
-            logits_BTA: Tensor = policy(tokens_BT)
-        if self.constraint is None:
-            return logits_BTA
-        bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
-        return logits_BTA.masked_fill(~bound.along(tokens_BT), -torch.inf)
+            logits_BTA = logits_together(policy, tokens_BT)
+        self._in_shares |= policy is self.policy and torch.is_grad_enabled()
+        return constrained(logits_BTA, self._allowed(tokens_BT))
 
     # --- learning ---------------------------------------------------------------------------
 
@@ -177,6 +213,7 @@ class SequenceAgent(TaughtAgent):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         self._ensure_logger(tb_log_name)
+        self._check_processes()
         self._before_learning()
         hooks.on_training_start(locals(), globals())
         self.stopped, going_on = None, True
@@ -199,20 +236,26 @@ class SequenceAgent(TaughtAgent):
                 self.logger.dump(self.num_timesteps)
             for _ in range(int(made.sequences.lengths_B.max())):
                 going_on = hooks.on_step() and going_on
+            going_on = world().all(going_on)
         hooks.on_training_end()
         return self
 
     def _before_learning(self) -> None:
         """Make what has to be there before the first round."""
+        self._read_experience()
 
     def _can_be_scored(self) -> bool:
         """Whether the reward can score another round; ``stopped`` says why not."""
+        self.stopped = world().first(self._what_is_spent)
+        return self.stopped is None
+
+    def _what_is_spent(self) -> str | None:
         assert self.task is not None
         try:
             self.task.reward.ensure_usable()
         except BudgetExhausted as spent:
-            self.stopped = str(spent)
-        return self.stopped is None
+            return str(spent)
+        return None
 
     def _update_policy(self, loss: Tensor) -> float:
         """One step of the optimiser; returns the gradient's norm before it was clipped.
@@ -222,8 +265,13 @@ class SequenceAgent(TaughtAgent):
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        if not norm.isfinite():
+        self._gather_gradients()
+        norms = [
+            torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
+            for group in self.optimizer.param_groups  # the policy's, and a critic's after it
+        ]
+        norm = norms[0]
+        if not torch.stack(norms).isfinite().all():
             raise FloatingPointError(
                 f"the gradient's norm is {float(norm)} in round {self.rounds} (loss "
                 f"{float(loss.detach())}), so the policy was left as it was; take a smaller "
@@ -234,6 +282,14 @@ class SequenceAgent(TaughtAgent):
         self._n_updates += 1
         return float(norm)
 
+    def _gather_gradients(self) -> None:
+        """Of several processes: a policy that read in shares has shares of the gradient."""
+        policy = set(self.policy.parameters())
+        all_of_it = [p for group in self.optimizer.param_groups for p in group["params"]]
+        world().sum_gradients([p for p in all_of_it if p in policy], mean=not self._in_shares)
+        world().sum_gradients([p for p in all_of_it if p not in policy], mean=True)
+        self._in_shares = False
+
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         made = super()._init_callback(callback, progress_bar=False)
         if not progress_bar:
@@ -241,6 +297,29 @@ class SequenceAgent(TaughtAgent):
         bar = CallbackList([made, ProgressBar(type(self).__name__)])
         bar.init_callback(self)
         return bar
+
+    # --- what is under way --------------------------------------------------------------------
+
+    def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, state = super()._checkpoint()
+        if self._ahead is not None:
+            sequences = self._ahead.sequences
+            assert sequences.log_probs_BT is not None
+            tensors |= {
+                "ahead.tokens": sequences.tokens_BT,
+                "ahead.log_probs": sequences.log_probs_BT,
+                "ahead.written": self._ahead.written_BT,
+            }
+        return tensors, state
+
+    def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        super()._setup_loaded(tensors, state)
+        saved = with_prefix("ahead", tensors)
+        if saved and saved["tokens"].shape[1] == self.max_length:  # else for another task
+            tokens_BT = saved["tokens"].to(self.device)
+            found = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
+            sequences = replace(found, log_probs_BT=saved["log_probs"].to(self.device))
+            self._ahead = Batch(sequences, saved["written"].to(self.device), ahead=True)
 
     # --- writing ----------------------------------------------------------------------------
 

@@ -27,6 +27,17 @@ def check_positive(**options: float) -> None:
             raise ValueError(f"{name} is {value!r}; expected more than 0")
 
 
+def check_one_of(known: tuple[str, ...], **options: str) -> None:
+    """Check that options are among ``known``.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    for name, value in options.items():
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; expected {' or '.join(map(repr, known))}")
+
+
 def check_device(device: torch.device | str) -> None:
     """Check that torch knows such a device.
 

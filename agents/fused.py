@@ -20,7 +20,7 @@ from .policies.recurrent import LSTMPolicy, RecurrentPolicy
 from .staircase import Stairs, unwritten
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
-_BLOCK_R, _BLOCK_H, _BLOCK_K, _BLOCK_A = 64, 64, 32, 64
+_BLOCK_R, _BLOCK_H, _BLOCK_K, _BLOCK_A = 64, 64, 32, 64  # of a program; _BLOCK_H at most
 
 
 def check_can_be_fused(plan: Plan) -> None:
@@ -62,27 +62,28 @@ def climb_by_kernels(policy: Policy, stairs: Stairs) -> Tensor:
     written = unwritten(stairs, vocabulary.pad)
     ended_R = stairs.skip_BT.T[:, :, None].repeat(1, 1, N).flatten().to(torch.int8)
     token_R = torch.empty_like(ended_R, dtype=torch.int64)
-    table = policy.input_table()
     state = policy.initial_state(B)
     now = tuple(x.new_empty(len(token_R), policy.hidden) for x in state)
     new = tuple(x if i % policy.states else torch.empty_like(x) for i, x in enumerate(now))
-    _, state = policy.step(torch.full_like(stairs.b_B, vocabulary.bos), state)
-    for step in range(1, T):
-        start, rows = (step - 1) * B * N, step * B * N
-        token_R[start:rows] = tokens_BT[:, step - 1].repeat_interleave(N)
-        for buffer, prefix in zip(now, state, strict=True):
-            buffer[start:rows].unflatten(0, (B, N)).copy_(prefix[:, None])
-        _step(policy, table, token_R, rows, now, new)
-        draw_kernel[(triton.cdiv(rows, _BLOCK_R),)](
-            new[-policy.states], policy.output.weight, policy.output.bias,
-            stairs.seed, stairs.b_B, tokens_BT, token_R, ended_R, written,
-            rows, step, B, N, T, policy.hidden, vocabulary.num_actions,
-            vocabulary.pad, -1 if vocabulary.eos is None else vocabulary.eos,
-            EXCLUDE=stairs.scheme == "backward",
-            BLOCK_R=_BLOCK_R, BLOCK_A=_BLOCK_A, BLOCK_K=_BLOCK_K,
-        )  # fmt: skip
-        now, new = new, now
-        _, state = policy.step(tokens_BT[:, step - 1], state)
+    table = policy.input_table()
+    with policy.fixed_weights():  # with weights that a replay has just been given
+        _, state = policy.step(torch.full_like(stairs.b_B, vocabulary.bos), state)
+        for step in range(1, T):
+            start, rows = (step - 1) * B * N, step * B * N
+            token_R[start:rows] = tokens_BT[:, step - 1].repeat_interleave(N)
+            for buffer, prefix in zip(now, state, strict=True):
+                buffer[start:rows].unflatten(0, (B, N)).copy_(prefix[:, None])
+            _step(policy, table, token_R, rows, now, new)
+            draw_kernel[(triton.cdiv(rows, _BLOCK_R),)](
+                new[-policy.states], policy.output.weight, policy.output.bias,
+                stairs.seed, stairs.b_B, tokens_BT, token_R, ended_R, written,
+                rows, step, B, N, T, policy.hidden, vocabulary.num_actions,
+                vocabulary.pad, -1 if vocabulary.eos is None else vocabulary.eos,
+                EXCLUDE=stairs.scheme == "backward",
+                BLOCK_R=_BLOCK_R, BLOCK_A=_BLOCK_A, BLOCK_K=_BLOCK_K,
+            )  # fmt: skip
+            now, new = new, now
+            _, state = policy.step(tokens_BT[:, step - 1], state)
     return written
 
 
@@ -91,7 +92,8 @@ def _step(
 ) -> None:
     """Every layer's new state of the first rows, from ``now`` into ``new``."""
     kernel = lstm_kernel if isinstance(policy, LSTMPolicy) else gru_kernel
-    grid = (triton.cdiv(rows, _BLOCK_R), triton.cdiv(policy.hidden, _BLOCK_H))
+    block_h = max(16, min(_BLOCK_H, triton.next_power_of_2(policy.hidden)))
+    grid = (triton.cdiv(rows, _BLOCK_R), triton.cdiv(policy.hidden, block_h))
     for layer in range(policy.layers):
         at = layer * policy.states
         below = new[at - policy.states] if layer else now[0]
@@ -102,5 +104,5 @@ def _step(
         cells = now[at + 1 : at + policy.states]  # c, updated in place
         kernel[grid](
             token_R, table, below, *weights, now[at], *cells, new[at], rows, policy.hidden,
-            FIRST=layer == 0, BLOCK_R=_BLOCK_R, BLOCK_H=_BLOCK_H, BLOCK_K=_BLOCK_K,
+            FIRST=layer == 0, BLOCK_R=_BLOCK_R, BLOCK_H=block_h, BLOCK_K=_BLOCK_K,
         )  # fmt: skip

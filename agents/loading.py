@@ -10,13 +10,16 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from .base import SequenceAgent
 from .checkpoint import CheckpointError, load_checkpoint
+from .hill_climb import AugmentedHillClimb
 from .organ import ORGAN
+from .ppo import PPO
 from .reinforce import Reinforce
+from .reinvent import Reinvent
 from .seqgan import SeqGAN
 from .stored import checkpoint_path
 
 AGENTS: dict[str, type[SequenceAgent]] = {
-    kind.__name__: kind for kind in (ORGAN, Reinforce, SeqGAN)
+    kind.__name__: kind for kind in (AugmentedHillClimb, ORGAN, PPO, Reinforce, Reinvent, SeqGAN)
 }
 
 

@@ -32,6 +32,7 @@ class Plan:
     constraint: Constraint | None = None
     tile_rows: int = 512
     compact_every: int = COMPACT_EVERY
+    first: int = 0
 
     def __post_init__(self) -> None:
         if min(self.completions, self.tile_rows, self.compact_every) < 1:
@@ -72,7 +73,8 @@ class Plan:
 
     def draws(self, b_R: Tensor, t: int, n_R: Tensor) -> Draws:
         """Of completions of ``t + 1`` tokens."""
-        return completion_draws(self.scheme, self.seed, b_R, t + 1, n_R, self.completions)
+        numbers_R = self.first + b_R
+        return completion_draws(self.scheme, self.seed, numbers_R, t + 1, n_R, self.completions)
 
     def excluded(self, b_R: Tensor, t: int) -> Tensor | None:
         """What a completion of ``t + 1`` tokens may not begin with, where there is such a token."""

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ..envs import Sequences
 from .counter_rng import fold_in
+from .divergence import finite_norm
 from .losses import token_log_probs
+from .parallel import logits_together, world
 from .policies import Policy
 
 _POOL = 32  # batches sorted by length together, so that a batch has little padding
@@ -27,16 +29,19 @@ _POOL = 32  # batches sorted by length together, so that a batch has little padd
 def seeded(seed: int) -> Iterator[None]:
     """Run a block with torch's generators seeded, and leave them as they were."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.manual_seed(seed)
+        else:  # which would keep a formatted stack for each device type, at a millisecond a call
+            torch.default_generator.manual_seed(seed)
         yield
 
 
 @lru_cache(maxsize=1)
-def _batches_of_epoch(lengths: tuple[int, ...], batch_size: int, seed: int) -> list[Tensor]:
+def _batches_of_epoch(sequences: Sequences, batch_size: int, seed: int) -> list[Tensor]:
     """The rows of each batch of one epoch: shuffled, sorted by length within pools, shuffled."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(lengths), generator=generator)
-    lengths_B = torch.tensor(lengths)
+    order = torch.randperm(len(sequences), generator=generator)
+    lengths_B = sequences.lengths_B.cpu()
     batches: list[Tensor] = []
     for pool in order.split(_POOL * batch_size):
         by_length = pool[lengths_B[pool].argsort(stable=True)]
@@ -53,10 +58,15 @@ def steps_per_epoch(sequences: Sequences, batch_size: int) -> int:
 def training_batch(sequences: Sequences, step: int, batch_size: int, seed: int) -> Sequences:
     """The batch of a step, its padding cut to the longest of it."""
     epoch, index = divmod(step, steps_per_epoch(sequences, batch_size))
-    lengths = tuple(sequences.lengths_B.tolist())
-    rows = _batches_of_epoch(lengths, batch_size, fold_in(seed, epoch))[index]
+    rows = _batches_of_epoch(sequences, batch_size, fold_in(seed, epoch))[index]
     batch = sequences[rows]
     return batch.padded(int(batch.lengths_B.max()))
+
+
+def teacher_forcing_loss(policy: Policy, batch: Sequences) -> Tensor:
+    """Maximum likelihood: the mean of -log p(x_t | x_<t) over the batch's tokens, in nats."""
+    logits_BTA = logits_together(policy, batch.tokens_BT, batch.condition_B)
+    return -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
 
 
 def teacher_forcing_step(
@@ -66,14 +76,19 @@ def teacher_forcing_step(
     *,
     max_grad_norm: float = 1.0,
 ) -> float:
-    """One step of maximum likelihood; returns the loss before it, in nats a token."""
+    """One step of maximum likelihood; returns the loss before it, in nats a token.
+
+    Raises:
+        FloatingPointError: the gradient is not finite; the policy is as it was.
+    """
     batch = batch.to(policy.device)
     policy.train()
-    logits_BTA = policy(batch.tokens_BT)
-    nll = -token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).sum() / batch.num_tokens
+    nll = teacher_forcing_loss(policy, batch)
     optimizer.zero_grad(set_to_none=True)
     nll.backward()
-    torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm)
+    world().sum_gradients(policy.parameters(), mean=False)
+    where = f"in teacher forcing (loss {float(nll.detach())}); take a smaller learning_rate"
+    finite_norm(policy.parameters(), max_grad_norm, where)
     optimizer.step()
     policy.eval()
     return float(nll.detach())
@@ -86,5 +101,6 @@ def log_likelihoods(policy: Policy, sequences: Sequences, batch_size: int = 512)
     found: list[Tensor] = []
     for first in range(0, len(sequences), batch_size):
         batch = sequences[first : first + batch_size].to(policy.device)
-        found.append(token_log_probs(policy(batch.tokens_BT), batch.tokens_BT, batch.mask_BT).cpu())
+        logits_BTA = policy(batch.tokens_BT, batch.condition_B)
+        found.append(token_log_probs(logits_BTA, batch.tokens_BT, batch.mask_BT).cpu())
     return torch.cat(found)

@@ -6,9 +6,13 @@ learning". The finished sequence's score goes to each of its tokens, less a base
 - ``leave_one_out``: the mean score of the other sequences (Kool et al., 2019; RLOO, Ahmadian et
   al., 2024). Unbiased, and a constant reward changes nothing.
 - ``mean``: that of all of them, which shortens the gradient by 1 - 1/B.
+- ``group``: that of the group that answers one prompt, as in GRPO (Shao et al., 2024). Unlike GRPO,
+  advantages are not divided by the group's standard deviation, nor by lengths, which bends the
+  gradient ("Dr. GRPO", Liu et al., 2025); ``scale_by_std`` is GRPO's own.
+- ``learned``: a critic's estimate, from the tokens so far, of what the sequence will score.
 - ``none``.
 
-SeqGAN, ORGAN differ from it in how a token is valued, and in nothing else.
+SeqGAN and ORGAN differ from it in how a token is valued, and in nothing else.
 """
 
 # Shapes: B sequences, T steps, A actions
@@ -17,26 +21,39 @@ from __future__ import annotations
 import warnings
 from typing import Any, Literal, get_args
 
+import torch
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
-from .advantages import leave_one_out_advantages, mean_advantages
+from ..envs import Sequences
+from .advantages import group_advantages, leave_one_out_advantages, mean_advantages
+from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_least
-from .losses import reinforce_loss, token_log_probs
+from .checks import check_least, check_one_of
+from .counter_rng import fold_in
+from .critic import CriticKind
+from .losses import importance_weights, reinforce_loss, token_log_probs
+from .parallel import sample_together
 from .policies import Policy
 from .policy_gradient import PolicyGradientAgent
 
-Baseline = Literal["leave_one_out", "mean", "none"]
+Baseline = Literal["leave_one_out", "mean", "group", "learned", "none"]
 
 
 class Reinforce(PolicyGradientAgent):
     """REINFORCE (Williams, 1992): rewarded for what the finished sequence is worth.
 
+    With ``overlap`` a batch comes from the policy one update before; importance weights of whole
+    sequences make its gradient that of the policy as it is.
+
     Args:
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward is learnt from.
-        baseline: what a value is compared with: ``"leave_one_out"``, ``"mean"`` or ``"none"``.
+        baseline: what a value is compared with: ``"leave_one_out"``, ``"mean"``, ``"group"``,
+            ``"learned"`` or ``"none"``.
+        prompts: what the sequences begin with; each group has the next of them.
+        group_size: sequences in a group, where there are prompts or the baseline is the group's.
+        scale_by_std: divide by the standard deviation of the group, as GRPO does.
         **options: those of every policy-gradient agent.
     """
 
@@ -46,42 +63,117 @@ class Reinforce(PolicyGradientAgent):
         env: GymEnv | str | None = None,
         *,
         baseline: Baseline = "leave_one_out",
+        prompts: list[str] | None = None,
+        group_size: int = 8,
+        scale_by_std: bool = False,
         **options: Any,
     ) -> None:
-        if baseline not in get_args(Baseline):
-            known = ", ".join(map(repr, get_args(Baseline)))
-            raise ValueError(f"baseline is {baseline!r}; expected one of {known}")
+        check_one_of(get_args(Baseline), baseline=baseline)
+        if scale_by_std and baseline != "group":
+            raise ValueError(f"scale_by_std is of baseline='group', and baseline is {baseline!r}")
+        if prompts is not None and not prompts:
+            raise ValueError("prompts is empty; give some, or None for none")
         self.baseline = baseline
+        self.prompts, self.group_size, self.scale_by_std = prompts, group_size, scale_by_std
         super().__init__(policy, env, **options)
-        if baseline != "none":  # others to compare with
-            check_least(2, batch_size=self.batch_size)
+        check_least(1 if baseline in ("none", "learned") else 2, batch_size=self.batch_size)
+        if prompts is not None or baseline == "group":
+            check_least(2 if baseline == "group" else 1, group_size=group_size)
+            if self.batch_size % group_size:
+                raise ValueError(
+                    f"batch_size is {self.batch_size} and group_size {group_size}; expected whole "
+                    "groups in a batch"
+                )
+
+    def _critic_kind(self) -> CriticKind | None:
+        return "own" if self.baseline == "learned" else None
+
+    def _write(self, round: int) -> Batch:
+        """The training sequences of a round, in groups where there are prompts."""
+        if self.prompts is None:
+            return super()._write(round)
+        assert self.task is not None
+        groups = self.batch_size // self.group_size
+        seed = self._seed_of(Purpose.TRAINING_SEQUENCES, round)
+        tokens, log_probs, lengths = [], [], []
+        for group in range(groups):
+            prompt = self.prompts[(round * groups + group) % len(self.prompts)]
+            written = sample_together(
+                self.policy,
+                self.group_size,
+                max_length=self.max_length,
+                seed=fold_in(seed, group),
+                prompt=prompt,
+                constraint=self.constraint,
+            )
+            tokens.append(written.tokens_BT)
+            assert written.log_probs_BT is not None
+            log_probs.append(written.log_probs_BT)
+            lengths += [len(self.task.encode_prompt(prompt))] * self.group_size
+        found = Sequences.from_tokens(torch.cat(tokens), self.policy.vocabulary)
+        sequences = Sequences(
+            found.tokens_BT, found.lengths_B, found.vocabulary, torch.cat(log_probs)
+        )
+        steps_T = torch.arange(self.max_length, device=self.device)
+        after_BT = steps_T >= torch.tensor(lengths, device=self.device)[:, None]
+        return Batch(sequences, sequences.mask_BT & after_BT)
 
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
-        advantages_BT, usable_BT = self._advantages(batch, values)
+        tokens_BT, mask_BT = batch.cut()
+        T = tokens_BT.shape[1]
+        expected_BT = self._expected(tokens_BT)
+        advantages_BT, usable_BT = self._advantages(batch, values, expected_BT)
+        advantages_BT, usable_BT = advantages_BT[:, :T], usable_BT[:, :T]
         if not usable_BT.any():
             warnings.warn(
                 "no sequence of this round could be scored; it changes nothing", stacklevel=2
             )
             return {}
-        tokens_BT, mask_BT = batch.cut()
-        T = tokens_BT.shape[1]
-        advantages_BT, usable_BT = advantages_BT[:, :T], usable_BT[:, :T]
         logits_BTA = self._logits(self.policy, tokens_BT)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)
-        loss = reinforce_loss(log_probs_BT, advantages_BT, usable_BT)
-        metrics = {
+        metrics: dict[str, float] = {}
+        weights_B = torch.ones_like(log_probs_BT[:, 0])
+        if batch.ahead:
+            assert batch.sequences.log_probs_BT is not None
+            then_BT = batch.sequences.log_probs_BT[:, :T].masked_fill(~mask_BT, 0.0)
+            weights_B = importance_weights(log_probs_BT, then_BT)
+            metrics["train/largest_weight"] = float(weights_B.max())
+        loss = reinforce_loss(log_probs_BT, weights_B[:, None] * advantages_BT, usable_BT)
+        metrics |= {
             "train/policy_gradient_loss": float(loss.detach()),
             "train/advantage_std": float(advantages_BT[usable_BT].std(correction=0)),
             "train/entropy": float(-log_probs_BT.detach().sum() / mask_BT.sum()),
         }
-        pulls, more = self._pulls(logits_BTA, tokens_BT, mask_BT)
+        if expected_BT is not None:
+            error = (expected_BT - values.q_BT[:, :T])[usable_BT].square().mean()
+            metrics["train/value_loss"] = float(error.detach())
+            loss = loss + error  # of the critic's own weights alone
+        pulls, more = self._pulls(logits_BTA, self._prior_logits(tokens_BT), mask_BT)
         metrics |= more
         metrics["train/grad_norm"] = self._update_policy(loss + pulls)
         return metrics
 
-    def _advantages(self, batch: Batch, values: Values) -> tuple[Tensor, Tensor]:
+    def _expected(self, tokens_BT: Tensor) -> Tensor | None:
+        """What the critic expects before each token; None without one."""
+        if self.value_network is None:
+            return None
+        with torch.backends.cudnn.flags(enabled=False):
+            return self.value_network.values(self.policy, tokens_BT)
+
+    def _advantages(
+        self, batch: Batch, values: Values, expected_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The values less the baseline, and where there are any."""
-        if self.baseline == "none":
-            return values.q_BT, values.usable_BT
-        compare = {"leave_one_out": leave_one_out_advantages, "mean": mean_advantages}
-        return compare[self.baseline](values.q_BT, batch.sequences.lengths_B, values.usable_BT)
+        q_BT, usable_BT = values.q_BT, values.usable_BT
+        lengths_B = batch.sequences.lengths_B
+        if expected_BT is not None:
+            T = expected_BT.shape[1]
+            return q_BT[:, :T] - expected_BT.detach(), usable_BT[:, :T]
+        if self.baseline == "leave_one_out":
+            return leave_one_out_advantages(q_BT, lengths_B, usable_BT)
+        if self.baseline == "mean":
+            return mean_advantages(q_BT, lengths_B, usable_BT)
+        if self.baseline == "group":
+            size, scale = self.group_size, self.scale_by_std
+            return group_advantages(q_BT, lengths_B, usable_BT, group_size=size, scale_by_std=scale)
+        return q_BT, usable_BT

@@ -2,7 +2,8 @@
 
 SeqGAN (Yu et al., 2017, arXiv 1609.05473), eq. 4: Q(Y_1:t-1, y_t) is the mean score of N
 completions of Y_1:t by the rollout policy. Unlike the paper, a finished prefix is scored once, not
-N times: it is its own completion.
+N times: it is its own completion. Completions tell the scorer which prefixes they go on from, so
+that it can score each of them once for all its completions.
 
 Five schemes spend the completions, all without bias:
 
@@ -18,14 +19,14 @@ Five schemes spend the completions, all without bias:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..envs import Constraint, Sequences
+from ..envs import Constraint, Prefixes, Sequences
 from ..rewards import Scores
-from .completions import Backend, Plan, Scheme, tiles
+from .completions import Backend, Plan, Scheme, Tile, tiles
 from .policies import Policy
 from .precision import in_precision
 from .sampling import COMPACT_EVERY
@@ -70,6 +71,7 @@ def action_values(
     dtype: torch.dtype | None = None,
     tile_rows: int = 512,
     compact_every: int = COMPACT_EVERY,
+    first: int = 0,
 ) -> Rollouts:
     """Estimate Q(Y_1:t-1, y_t) for every token of ``sequences``.
 
@@ -87,6 +89,7 @@ def action_values(
             default. ``precision.distribution_change`` says what it does to the distribution.
         tile_rows: the most rows completed at once (``tiled``); bounds memory.
         compact_every: steps between dropping rows that have ended (``tiled``).
+        first: the number b of the first sequence, where these are a part of a batch.
 
     Raises:
         ValueError: an option out of range, or a backend that cannot do what is asked.
@@ -100,20 +103,34 @@ def action_values(
         constraint,
         tile_rows,
         compact_every,
+        first,
     )
     finished = scorer(plan.sequences)
     shape = (*plan.sequences.tokens_BT.shape, completions)
     values_BTN = finished.values_B.new_full(shape, torch.nan)
+    kept: dict[object, object] = {}
     tokens = 0
     for tile in tiles(plan, backend):
         if tile.reused:
             values_R = values_BTN[tile.b_R, tile.t - 1, tile.n_R]
         else:
-            values_R = scorer(Sequences.from_tokens(tile.tokens_RT, policy.vocabulary)).values_B
+            values_R = scorer(with_prefixes(plan, tile, kept)).values_B
         values_BTN[tile.b_R, tile.t, tile.n_R] = values_R
         tokens += tile.tokens
     q_BT, n_BT, variance_BT = estimates(plan, values_BTN, finished)
     return Rollouts(q_BT.to(policy.dtype), n_BT, variance_BT.to(policy.dtype), finished, tokens)
+
+
+def with_prefixes(plan: Plan, tile: Tile, kept: dict[object, object]) -> Sequences:
+    """A tile's completions, with the prefixes that they go on from.
+
+    Args:
+        plan: that the tile is of.
+        tile: newly written.
+        kept: what scorers keep of the plan's sequences; one for all its tiles.
+    """
+    completed = Sequences.from_tokens(tile.tokens_RT, plan.sequences.vocabulary)
+    return replace(completed, prefixes=Prefixes(plan.sequences, tile.b_R, tile.t + 1, kept))
 
 
 def estimates(plan: Plan, values_BTN: Tensor, finished: Scores) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,6 +35,7 @@ def sample(
     top_p: float | None = None,
     constraint: Constraint | None = None,
     dtype: torch.dtype | None = None,
+    first: int = 0,
     tile_rows: int = TILE_ROWS,
 ) -> Sequences:
     """Let a policy write ``batch`` sequences of at most ``max_length`` tokens.
@@ -52,6 +53,7 @@ def sample(
         constraint: which tokens may come next; what it forbids is never drawn.
         dtype: of the weights while writing, such as ``torch.bfloat16``; the policy's own by
             default. Tokens are drawn in float32 at least (see precision.py).
+        first: the number b of the first of them; the rest of a batch from there on.
         tile_rows: how many are written at once; changes speed and memory, not the result.
 
     Returns:
@@ -85,10 +87,10 @@ def sample(
         if constraint is not None:
             constraint.check_prompt(prompt, prefix)
         tokens_BT[:, :start] = prefix.to(policy.device)
-    for first in range(0, batch, tile_rows):
-        rows = slice(first, first + tile_rows)
-        b_R = torch.arange(first, min(first + tile_rows, batch), device=policy.device)
-        draws = Independent(Uniforms(seed, b_R, 0, torch.zeros_like(b_R)))
+    for start_row in range(0, batch, tile_rows):
+        rows = slice(start_row, start_row + tile_rows)
+        b_R = torch.arange(start_row, min(start_row + tile_rows, batch), device=policy.device)
+        draws = Independent(Uniforms(seed, first + b_R, 0, torch.zeros_like(b_R)))
         masks = None if constraint is None else Masks.after(constraint, tokens_BT[rows, :start])
         with policy.fixed_weights():
             logits_RA, state = read_prefix(policy, tokens_BT[rows, :start])

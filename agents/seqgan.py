@@ -17,9 +17,7 @@ whitened: its scale keeps its meaning.
 # Shapes: B sequences, T steps
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from stable_baselines3.common.type_aliases import GymEnv
@@ -30,10 +28,12 @@ from ..rewards import Reward, Scores, Sum
 from ..rewards.base import Credit, total_scores
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_least
+from .checks import check_least, check_one_of
+from .completions import Scheme
+from .parallel import action_values_together, scores_of_first
 from .policies import Policy
 from .reinforce import Reinforce
-from .rollouts import Rollouts, action_values
+from .rollouts import Rollouts
 
 Terms = list[tuple[float, Reward]]
 
@@ -49,8 +49,11 @@ class SeqGAN(Reinforce):
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward has a discriminator in it.
         completions: N, completions of every prefix.
+        scheme: how they are spent, all without bias: ``"plain"``, ``"systematic"``,
+            ``"arithmetic"``, ``"reuse"`` or ``"backward"``; see rollouts.py.
         rollout_update: the share of the policy's weights that the rollout policy takes over after
             every update; 1 rolls out with the policy itself. The paper's code has 0.2.
+        rollout_dtype: of its weights while it writes completions, ``"bfloat16"``; None is its own.
         **options: those of ``Reinforce``.
     """
 
@@ -60,14 +63,20 @@ class SeqGAN(Reinforce):
         env: GymEnv | str | None = None,
         *,
         completions: int = 16,
+        scheme: Scheme = "backward",
         rollout_update: float = 1.0,
+        rollout_dtype: Literal["bfloat16"] | None = None,
         **options: Any,
     ) -> None:
+        if rollout_dtype not in (None, "bfloat16"):
+            raise ValueError(f"rollout_dtype is {rollout_dtype!r}; expected 'bfloat16' or None")
         if not 0 < rollout_update <= 1:
             raise ValueError(f"rollout_update is {rollout_update}; expected more than 0, at most 1")
         check_least(1, completions=completions)
-        self.completions = completions
+        check_one_of(get_args(Scheme), scheme=scheme)
+        self.completions, self.scheme = completions, scheme
         self.rollout_update = rollout_update
+        self.rollout_dtype = rollout_dtype
         super().__init__(policy, env, **options)
 
     def _adopt_rewards(self) -> None:
@@ -96,15 +105,17 @@ class SeqGAN(Reinforce):
         usable_BT = batch.written_BT
         found: list[Scores] = []
         cheap, dear = _of_credit("rollouts", terms), _of_credit("terminal", terms)
-        score_finished = self._scoring_of_finished(sequences, cheap, dear)
+        if self.overlap:
+            _check_apart(cheap, dear)
+        finish = self._begin_scoring(Sum(dear), sequences) if dear else None
         if cheap:
             rollouts = self._roll_out(sequences, Sum(cheap))
             q_BT = q_BT + rollouts.q_BT
             usable_BT = usable_BT & (rollouts.n_BT > 0)
             found.append(rollouts.scores)
             metrics["rollout/completion_tokens"] = rollouts.tokens
-        if dear:
-            scores = score_finished()
+        if finish is not None:
+            scores = scores_of_first(finish, self.device)
             shaped_B = self._shape_terminal(sequences, scores.values_B)
             q_BT = q_BT + shaped_B[:, None]
             usable_BT = usable_BT & scores.ok_B[:, None]
@@ -112,26 +123,16 @@ class SeqGAN(Reinforce):
         q_BT = torch.where(usable_BT, q_BT, 0.0)
         return Values(q_BT, usable_BT, total_scores(sequences, found), metrics)
 
-    def _scoring_of_finished(
-        self, sequences: Sequences, cheap: Terms, dear: Terms
-    ) -> Callable[[], Scores]:
-        """Gives the terminal reward's scores; with ``overlap`` the scoring has begun by then."""
-        if not self.overlap or not dear:
-            return lambda: Sum(dear)(sequences)
-        _check_apart(cheap, dear)
-        thread = ThreadPoolExecutor(1)
-        scores = thread.submit(Sum(dear), sequences)
-        thread.shutdown(wait=False)
-        return scores.result
-
     def _roll_out(self, sequences: Sequences, reward: Reward) -> Rollouts:
-        return action_values(
+        return action_values_together(
             self.companions.get("rollout_policy", self.policy),
             sequences,
             reward,
             completions=self.completions,
+            scheme=self.scheme,
             seed=self._seed_of(Purpose.COMPLETIONS, self.rounds),
             constraint=self.constraint,
+            dtype=torch.bfloat16 if self.rollout_dtype else None,
         )
 
     def _shape_terminal(self, sequences: Sequences, values_B: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from ..envs import Constraint
+from ..envs import Constraint, Vocabulary
 from .counter_rng import seed_words
 from .draws import Draws, completion_draws
 from .plans import Plan, Scheme
@@ -30,7 +30,8 @@ from .policies import Policy
 from .precision import at_least_float32
 from .sampling import Masks
 
-MOST_ROWS = 2**16  # of a chunk; a single sequence may have more
+MOST_ROWS = 2**16  # of a chunk, so long as these have no more than so many logits;
+MOST_LOGITS = 2**29  # a single sequence may have more of both
 _KEPT = 2  # graphs; each keeps its memory
 
 
@@ -67,81 +68,109 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
         plan: what is to be completed; with ``reuse`` all of it, as if nothing were reused.
         climb: writes a chunk.
     """
+    stairs = stairs_of(plan)
+    recorded = plan.policy.device.type == "cuda" and plan.bound is None  # masks ask the host
+    B, T = stairs.tokens_BT.shape
+    rows = min(MOST_ROWS, MOST_LOGITS // plan.policy.vocabulary.num_actions)
+    most = max(1, rows // ((T - 1) * plan.completions))
+    size = -(-B // -(-B // most))  # chunks of one size, so that one graph does for them
+    parts = []
+    for first in range(0, B, size):
+        at_B = torch.arange(first, first + size, device=stairs.b_B.device).clamp(max=B - 1)
+        tokens_BT, b_B, skip_BT = (
+            table[at_B] for table in (stairs.tokens_BT, stairs.b_B, stairs.skip_BT)
+        )
+        chunk = replace(stairs, tokens_BT=tokens_BT, b_B=b_B, skip_BT=skip_BT)
+        run = _recording(climb, plan.policy, chunk) if recorded else climb
+        parts.append(run(plan.policy, chunk))
+    return torch.cat(parts, dim=1)[:, :B]
+
+
+def stairs_of(plan: Plan) -> Stairs:
+    """The whole staircase of a plan."""
     tokens_BT = plan.sequences.tokens_BT
     B, T = tokens_BT.shape
-    recorded = tokens_BT.is_cuda and plan.bound is None  # constraints ask the host at every step
-    stairs = Stairs(
+    return Stairs(
         tokens_BT,
-        torch.arange(B, device=tokens_BT.device),
+        plan.first + torch.arange(B, device=tokens_BT.device),
         torch.stack([~plan.missing_BN(t)[:, 0] for t in range(T - 1)], dim=1),
         seed_words(plan.seed, tokens_BT.device),
         plan.scheme,
         plan.completions,
         plan.bound,
     )
-    most = max(1, MOST_ROWS // ((T - 1) * plan.completions))
-    size = -(-B // -(-B // most))  # chunks of one size, so that one graph does for them
-    parts = []
-    for first in range(0, B, size):
-        at_B = torch.arange(first, first + size, device=tokens_BT.device).clamp(max=B - 1)
-        chunk = replace(stairs, tokens_BT=tokens_BT[at_B], b_B=at_B, skip_BT=stairs.skip_BT[at_B])
-        if recorded:
-            parts.append(_recording(climb, plan.policy, chunk)(plan.policy, chunk))
-        else:
-            parts.append(climb(plan.policy, chunk))
-    return torch.cat(parts, dim=1)[:, :B]
 
 
 @torch.no_grad()
 def climb_by_steps(policy: Policy, stairs: Stairs) -> Tensor:
     """Write all completions, a step of all rows at a time; int64 (T - 1, B, N, T).
 
-    The B prefixes themselves are the first rows of every batch: their logits are those of the
-    first tokens of N completions each, and their states where those go on from.
+    The B prefixes themselves are the first rows of every batch: new rows go on from their states.
     """
     tokens_BT, N = stairs.tokens_BT, stairs.completions
     (B, T), vocabulary = tokens_BT.shape, policy.vocabulary
     written_RT = unwritten(stairs, vocabulary.pad).flatten(0, 2)
-    b_R, n_R = row_numbers(stairs)
-    ended_R, token_R = stairs.skip_BT.new_zeros(0), tokens_BT.new_zeros(0)
-    draws: Draws | None = None
-    masks_B = masks_R = None
-    if stairs.bound is not None:
-        masks_B = Masks.after(stairs.bound, tokens_BT[:, :0])
+    rows: _Rows | None = None
+    masks_B = None if stairs.bound is None else Masks.after(stairs.bound, tokens_BT[:, :0])
     with policy.fixed_weights():
         bos_B = torch.full_like(stairs.b_B, vocabulary.bos)
         _, state = policy.step(bos_B, policy.initial_state(B))
         for step in range(1, T):
-            logits_RA, state = policy.step(torch.cat([tokens_BT[:, step - 1], token_R]), state)
-            logits_RA = at_least_float32(logits_RA)
-            first_BA, logits_RA = logits_RA[:B], logits_RA[B:]
-            skip_B = stairs.skip_BT[:, step - 1]
-            if masks_B is not None:
-                masks_B = masks_B.read(tokens_BT[:, step - 1])
-                first_BA = masks_B.hide(first_BA, skip_B)
-            if masks_R is not None:
-                logits_RA = masks_R.hide(logits_RA, ended_R)
-            if stairs.scheme == "backward":
-                own_B1 = tokens_BT[:, step, None].clamp(max=vocabulary.num_actions - 1)
-                first_BA = first_BA.scatter(1, own_B1, -torch.inf)
-            new = completion_draws(stairs.scheme, stairs.seed, b_R, step, n_R, N)
-            new_token_R = new.draw(step, first_BA.repeat_interleave(N, dim=0))
-            token_R = new_token_R
-            if draws is not None:
-                token_R = torch.cat([draws.draw(step, logits_RA), new_token_R])
-            draws = new if draws is None else draws.join(new)
-            ended_R = torch.cat([ended_R, skip_B.repeat_interleave(N)])
-            token_R = token_R.masked_fill(ended_R, vocabulary.pad)
-            if masks_B is not None:
-                masks_new = masks_B.select(torch.arange(B, device=b_R.device).repeat_interleave(N))
-                masks_R = masks_new if masks_R is None else masks_R.join(masks_new)
-                masks_R = masks_R.read(token_R)
-            if vocabulary.eos is not None:
-                ended_R = ended_R | (token_R == vocabulary.eos)
-            written_RT[: len(token_R), step] = token_R
+            last_B = tokens_BT[:, step - 1]
+            masks_B = None if masks_B is None else masks_B.read(last_B)
+            new = _Rows.beginning(stairs, step, masks_B)
+            rows = new if rows is None else rows.join(new)
             state = tuple(torch.cat([x, x[:B].repeat_interleave(N, dim=0)]) for x in state)
+            logits_RA, state = policy.step(torch.cat([last_B, rows.token_R]), state)
+            logits_RA = at_least_float32(logits_RA)[B:]
+            if stairs.scheme == "backward":  # the new ones begin with another token
+                own_B1 = tokens_BT[:, step, None].clamp(max=vocabulary.num_actions - 1)
+                logits_RA[-B * N :].scatter_(1, own_B1.repeat_interleave(N, dim=0), -torch.inf)
+            rows.draw(step, logits_RA, vocabulary)
+            written_RT[: len(rows.token_R), step] = rows.token_R
     written: Tensor = written_RT.unflatten(0, (T - 1, B, N))
     return written
+
+
+@dataclass(eq=False)
+class _Rows:
+    """Completions under way: what they read next, and what is drawn from and masked with."""
+
+    token_R: Tensor
+    ended_R: Tensor
+    draws: Draws
+    masks: Masks | None
+
+    @classmethod
+    def beginning(cls, stairs: Stairs, step: int, masks_B: Masks | None) -> _Rows:
+        """The completions of the first ``step`` tokens."""
+        N, (b_R, n_R) = stairs.completions, row_numbers(stairs)
+        draws = completion_draws(stairs.scheme, stairs.seed, b_R, step, n_R, N)
+        place_R = torch.arange(len(stairs.b_B), device=b_R.device).repeat_interleave(N)
+        masks = None if masks_B is None else masks_B.select(place_R)
+        token_R = stairs.tokens_BT[:, step - 1].repeat_interleave(N)
+        return cls(token_R, stairs.skip_BT[:, step - 1].repeat_interleave(N), draws, masks)
+
+    def join(self, new: _Rows) -> _Rows:
+        """These, and those that begin."""
+        assert (self.masks is None) == (new.masks is None)
+        return _Rows(
+            torch.cat([self.token_R, new.token_R]),
+            torch.cat([self.ended_R, new.ended_R]),
+            self.draws.join(new.draws),
+            None if self.masks is None or new.masks is None else self.masks.join(new.masks),
+        )
+
+    def draw(self, step: int, logits_RA: Tensor, vocabulary: Vocabulary) -> None:
+        """Draw the tokens of a step, ``pad`` where a row has ended."""
+        if self.masks is not None:
+            logits_RA = self.masks.hide(logits_RA, self.ended_R)
+        token_R = self.draws.draw(step, logits_RA)
+        self.token_R = token_R.masked_fill(self.ended_R, vocabulary.pad)
+        if self.masks is not None:
+            self.masks = self.masks.read(self.token_R)
+        if vocabulary.eos is not None:
+            self.ended_R = self.ended_R | (self.token_R == vocabulary.eos)
 
 
 def unwritten(stairs: Stairs, pad: int) -> Tensor:
@@ -162,7 +191,7 @@ def row_numbers(stairs: Stairs) -> tuple[Tensor, Tensor]:
 # --- on a GPU ---------------------------------------------------------------------------------
 
 
-class _Recording:
+class Recording:
     """One chunk's work as a CUDA graph, with buffers of its own for what it reads."""
 
     def __init__(self, climb: Climb, policy: Policy, stairs: Stairs) -> None:
@@ -199,10 +228,10 @@ class _Recording:
         return self._written.clone()
 
 
-_recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
+_recordings: OrderedDict[Hashable, Recording] = OrderedDict()
 
 
-def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> _Recording:
+def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> Recording:
     """The graph for such a chunk, recorded at its first use; the latest few are kept."""
     weights = tuple((name, x.shape, x.dtype) for name, x in policy.state_dict().items())
     inputs = tuple((name, x.shape) for name, x in _tensors(stairs).items())
@@ -211,7 +240,7 @@ def _recording(climb: Climb, policy: Policy, stairs: Stairs) -> _Recording:
     if key not in _recordings:
         while len(_recordings) >= _KEPT:
             _recordings.popitem(last=False)
-        _recordings[key] = _Recording(climb, policy, stairs)
+        _recordings[key] = Recording(climb, policy, stairs)
     _recordings.move_to_end(key)
     return _recordings[key]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from ..envs import Constraint, UnknownConstraintError, Vocabulary, make_constraint
 from ..envs.constraints import ConstraintSpec, constraint_from_json, constraint_to_json
 from ..rewards import Reward, TrainableReward
-from ..rewards.state import flatten_optimizer, restore_optimizer, with_prefix
+from ..rewards.state import check_shapes, flatten_optimizer, restore_optimizer, with_prefix
 from .assembled import POLICIES, AssembledAgent, Pretraining
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .policies import Policy
@@ -51,7 +52,7 @@ class StoredAgent(AssembledAgent):
             "agent": type(self).__name__,
             "options": (options := self._options()),
             "not_saved": [name for name in self._hyperparameters() if name not in options],
-            "policy": {"name": _policy_name(self.policy), "config": self.policy.config()},
+            "policy": {"name": policy_name(self.policy), "config": self.policy.config()},
             "vocabulary": self.policy.vocabulary.to_json(),
             "max_length": self.max_length,
             "constraint": None if self.constraint is None else constraint_to_json(self.constraint),
@@ -65,8 +66,11 @@ class StoredAgent(AssembledAgent):
             "companions": list(self.companions),
             "optimizer": groups,
             "pretraining": vars(self.pretraining),
+            "notes": self.notes,
             "rewards": {},
         }
+        more, state["replay"] = self.replay.state()
+        tensors |= {f"replay.{k}": v for k, v in more.items()}
         if self._pretraining_optimizer is not None:
             more, groups = flatten_optimizer("pretraining", self._pretraining_optimizer)
             tensors |= more
@@ -150,7 +154,7 @@ class StoredAgent(AssembledAgent):
             known = cls._hyperparameters()
             options = {name: v for name, v in state["options"].items() if name in known} | kwargs
             agent = cls(
-                _saved_policy(path, state["policy"]["name"]) if policy is None else policy,
+                saved_policy(path, state["policy"]["name"]) if policy is None else policy,
                 env,
                 **{
                     "policy_kwargs": state["policy"]["config"],
@@ -162,7 +166,7 @@ class StoredAgent(AssembledAgent):
             )
             agent._setup_loaded(tensors, state)
             if given is None and agent.task is None and state["constraint"] is not None:
-                given = _saved_constraint(path, state["constraint"])
+                given = saved_constraint(path, state["constraint"])
             if given is not None:
                 agent.constraint = given.bound(agent.policy.vocabulary, agent.max_length)
         except CheckpointError:
@@ -181,6 +185,7 @@ class StoredAgent(AssembledAgent):
                 "make the environment from the same data, or with vocabulary=..."
             )
         self._setup_lr_schedule()
+        self._check_weights(vocabulary, with_prefix("policy", tensors))
         self._make_policy(vocabulary)
         self.policy.load_state_dict(with_prefix("policy", tensors))
         for part in map(str, state["companions"]):
@@ -189,6 +194,7 @@ class StoredAgent(AssembledAgent):
         self.max_length = int(state["max_length"])
         if not 1 <= self.max_length < 2**31:
             raise ValueError(f"max_length is {self.max_length}; expected at least 1, below 2**31")
+        self.replay.restore(with_prefix("replay", tensors), state["replay"])
         self.num_timesteps = int(state["num_timesteps"])
         self.rounds, self.sampled = int(state["rounds"]), int(state["sampled"])
         self._n_updates = int(state["updates"])
@@ -199,15 +205,29 @@ class StoredAgent(AssembledAgent):
             restore_optimizer(
                 "pretraining", self._pretraining_optimizer, tensors, state["pretraining_optimizer"]
             )
+        self.notes = dict(state.get("notes", {}))
         episodes = [{"r": float(e["r"]), "l": int(e["l"])} for e in state["episodes"]]
         self.ep_info_buffer = deque(episodes, maxlen=self.stats_window_size)
         self.ep_success_buffer = deque(maxlen=self.stats_window_size)
         rewards = {k: v for k, v in tensors.items() if k.startswith("rewards.")}
-        self._pending_rewards = {"tensors": rewards, "state": state["rewards"]}
+        self._pending_rewards = {"tensors": rewards, "state": dict(state["rewards"])}
         if self.task is not None:
             self.max_length = self.task.max_length
             self._adopt_rewards()
             self._restore_rewards()
+
+    def _check_weights(self, vocabulary: Vocabulary, saved: Mapping[str, torch.Tensor]) -> None:
+        """Compare shapes before anything is made of the sizes that a file claims."""
+        made = self._given_policy
+        chosen: object = self.policy_class
+        known = next((kind for kind in POLICIES.values() if kind is chosen), None)
+        if made is None and known is None:
+            return  # a class of a user's own may not know the meta device
+        if made is None and known is not None:
+            with torch.device("meta"):  # shapes without memory
+                made = known(vocabulary, **self.policy_kwargs)
+        assert made is not None
+        check_shapes("the policy's", made.state_dict(), saved)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Use another environment with the same vocabulary."""
@@ -240,14 +260,15 @@ def _say_what_is_lost(name: str, reward: Reward, saved: dict[str, torch.Tensor])
         )
 
 
-def _policy_name(policy: Policy) -> str:
+def policy_name(policy: Policy) -> str:
     """The name that it is made by; of a class of a user's own, the class."""
     kind = type(policy)
     own = f"{kind.__module__}:{kind.__qualname__}"
     return next((name for name, known in POLICIES.items() if known is kind), own)
 
 
-def _saved_policy(path: Path, name: str) -> str:
+def saved_policy(path: Path, name: str) -> str:
+    """The name of a policy that a checkpoint holds; raises where it is none of this project's."""
     if name in POLICIES:
         return name
     raise CheckpointError(
@@ -256,7 +277,8 @@ def _saved_policy(path: Path, name: str) -> str:
     )
 
 
-def _saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:
+def saved_constraint(path: Path, value: dict[str, Any]) -> Constraint:
+    """The constraint that a checkpoint holds; raises where it holds its name alone."""
     try:
         return constraint_from_json(value)
     except UnknownConstraintError as error:

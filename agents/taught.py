@@ -17,6 +17,8 @@ from stable_baselines3.common.utils import configure_logger
 from ..envs import Sequences
 from .assembled import Pretraining, Purpose
 from .counter_rng import fold_in
+from .divergence import learning_from
+from .parallel import sample_together, world
 from .pretraining import (
     log_likelihoods,
     seeded,
@@ -25,7 +27,6 @@ from .pretraining import (
     training_batch,
 )
 from .progress import progress_bar as bar_of
-from .sampling import sample
 from .stored import StoredAgent
 
 _LONGEST_NAME = 1000  # characters of a name in the printed log; rewards are named by expressions
@@ -69,6 +70,7 @@ class TaughtAgent(StoredAgent):
             progress_bar: show one.
         """
         data = self._real_sequences(sequences)
+        self._check_processes()
         self._ensure_logger("pretrain")
         if reset:
             self.pretraining = Pretraining()
@@ -103,7 +105,10 @@ class TaughtAgent(StoredAgent):
                 group["lr"] = learning_rate * max(1 - state.step / state.steps, 0.01)
             seed = self._seed_of(Purpose.TEACHER_FORCING)
             batch = training_batch(data, state.step, batch_size, seed)
-            with seeded(fold_in(seed, state.step)):
+            with (
+                seeded(world().own_seed(fold_in(seed, state.step))),
+                learning_from({"real": batch}, {"step": torch.tensor(state.step)}),
+            ):
                 losses.append(teacher_forcing_step(self.policy, self._pretraining_optimizer, batch))
             state.step += 1
             bar.update()
@@ -116,7 +121,7 @@ class TaughtAgent(StoredAgent):
                     held_out = -float(log_probs_BT.sum()) / validation.num_tokens
                     self.logger.record("pretrain/validation_nll", held_out)
                 self.logger.dump(state.step)
-            if callback is not None and not callback(self):
+            if callback is not None and not world().all(callback(self)):
                 bar.close()
                 return False
         bar.close()
@@ -142,7 +147,7 @@ class TaughtAgent(StoredAgent):
                 for name, value in metrics.items():
                     self.logger.record(f"pretrain/{name}", value)
                 self.logger.dump(state.step + state.discriminator_step)
-            if callback is not None and not callback(self):
+            if callback is not None and not world().all(callback(self)):
                 break
         bar.close()
 
@@ -151,7 +156,7 @@ class TaughtAgent(StoredAgent):
         self.within_update = True
         seed = self._seed_of(Purpose.DISCRIMINATOR, *counter)
         n = self.discriminator_batch_size
-        generated = sample(
+        generated = sample_together(
             self.policy,
             n,
             max_length=self.max_length,
@@ -162,9 +167,24 @@ class TaughtAgent(StoredAgent):
         with seeded(fold_in(seed, 1)):
             rows = torch.randint(len(real), (n,))
             for name, reward in self._trainable_rewards().items():
-                found = reward.update(real[rows], generated)
+                with learning_from({"real": real[rows], "generated": generated}):
+                    found = reward.update(real[rows], generated)
+                world().align(reward.network)
                 metrics |= {f"{name}/{key}": value for key, value in found.items()}
         return metrics
+
+    def _check_processes(self) -> None:
+        """Several processes have to be about the same thing."""
+        if self.batch_size < world().size:
+            raise ValueError(
+                f"batch_size is {self.batch_size} for {world().size} processes; expected at least "
+                "a sequence for each"
+            )
+        if (seed := world().first(lambda: self.seed)) != self.seed:
+            raise ValueError(
+                f"this process's agent has the seed {self.seed}, the first one's {seed}; give all "
+                "processes the same seed"
+            )
 
     def _ensure_logger(self, name: str) -> None:
         if not hasattr(self, "_logger"):

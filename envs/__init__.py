@@ -28,7 +28,7 @@ from .registration import (
     task_factory,
     unknown_task,
 )
-from .sequences import Sequences
+from .sequences import Prefixes, Sequences
 from .sources import (
     CopySource,
     DyckSource,
@@ -70,6 +70,7 @@ __all__ = [
     "MarkovSource",
     "MinimumLength",
     "NoRepetition",
+    "Prefixes",
     "SMILESSyntax",
     "Sequences",
     "SourceLogProb",

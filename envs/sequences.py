@@ -3,7 +3,7 @@
 # Shapes: B sequences, T steps
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefixes:
+    """What a batch of completions begins with: its row r goes on from sequence ``rows_R[r]``.
+
+    A reward need not look at it. One that does can score a prefix once for all its completions.
+
+    Args:
+        sequences: B sequences.
+        rows_R: int64, which of them each row begins with.
+        length: how many tokens of it, the same for all rows.
+        kept: what rewards have computed of ``sequences``, each under a key of its own; shared by
+            all batches of completions of them.
+    """
+
+    sequences: Sequences
+    rows_R: Tensor
+    length: int
+    kept: dict[object, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Sequences:
     """B sequences of at most T tokens; nothing of it changes once it is made.
 
@@ -27,18 +47,28 @@ class Sequences:
         vocabulary: what the ids mean.
         log_probs_BT: log-probabilities in nats that the writing policy gave the tokens, 0 in the
             padding; None where nobody sampled them.
+        condition_B: what each sequence is conditioned on, with B rows: int64 labels (B,) or real
+            properties (B, C); None where there is none.
+        prefixes: what they begin with, where they are completions.
     """
 
     tokens_BT: Tensor
     lengths_B: Tensor
     vocabulary: Vocabulary
     log_probs_BT: Tensor | None = None
+    condition_B: Tensor | None = None
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         if self.tokens_BT.ndim != 2 or self.lengths_B.shape != self.tokens_BT.shape[:1]:
             raise ValueError(
                 f"tokens have shape {tuple(self.tokens_BT.shape)} and lengths "
                 f"{tuple(self.lengths_B.shape)}; expected (B, T) and (B,)"
+            )
+        if self.condition_B is not None and len(self.condition_B) != len(self.tokens_BT):
+            raise ValueError(
+                f"there are {len(self.condition_B)} conditions for {len(self.tokens_BT)} "
+                "sequences; give one for each"
             )
 
     @classmethod
@@ -91,19 +121,26 @@ class Sequences:
             if rows.dtype != torch.bool:
                 rows = rows.long()  # of no rows at all too
         log_probs_BT = None if self.log_probs_BT is None else self.log_probs_BT[rows]
+        condition_B = None if self.condition_B is None else self.condition_B[rows]
         return Sequences(
-            self.tokens_BT[rows], self.lengths_B[rows], self.vocabulary, log_probs_BT=log_probs_BT
+            self.tokens_BT[rows], self.lengths_B[rows], self.vocabulary, log_probs_BT, condition_B
         )
 
     def to(self, device: torch.device | str) -> Sequences:
         """The same sequences on another device."""
         log_probs_BT = None if self.log_probs_BT is None else self.log_probs_BT.to(device)
+        condition_B = None if self.condition_B is None else self.condition_B.to(device)
         return replace(
             self,
             tokens_BT=self.tokens_BT.to(device),
             lengths_B=self.lengths_B.to(device),
             log_probs_BT=log_probs_BT,
+            condition_B=condition_B,
         )
+
+    def given(self, condition_B: Tensor) -> Sequences:
+        """The same sequences, each with what it is conditioned on."""
+        return replace(self, condition_B=condition_B)
 
     def padded(self, length: int) -> Sequences:
         """The same sequences, T made ``length`` by adding or dropping columns of padding.

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from ..rewards import RewardSpec, make_reward
 from ..rewards.texts import KnownPairs, KnownWords
-from .data import ensure_exists, file_stamp, keep_valid, read_lines
+from .data import DataError, ensure_exists, file_stamp, keep_valid, read_lines, read_text
 from .encoding import encode_data, vocabulary_of
 from .task import Task
 from .vocabulary import SPECIAL, Vocabulary
@@ -27,6 +27,7 @@ def text(
     data: str = "harbour",
     tokenization: Unit = "characters",
     reward: RewardSpec | None = None,
+    window: int | None = None,
     max_length: int | None = None,
     vocabulary: Vocabulary | None = None,
     column: str | None = None,
@@ -41,6 +42,8 @@ def text(
             single spaces between.
         reward: by default the share of known words (``KnownWords``), or by words the share of known
             pairs of neighbours (``KnownPairs``): in [0, 1], 1 for every line of the data.
+        window: cut the file, ends of lines and all, into pieces of so many characters, which are
+            the sequences then; they have no end token. For one long text.
         max_length: T; by default the longest line of the data and its end token.
         vocabulary: which tokens can be written; by default those of the data.
         column: the column of a ``.csv`` or ``.parquet``.
@@ -50,11 +53,20 @@ def text(
 
     Raises:
         DataError: the file cannot be used; the message says why.
-        ValueError: an unknown tokenisation, or no word in the data and no other reward.
+        ValueError: an unknown tokenisation, a window that is none or not of characters, or no word
+            in the data and no other reward.
     """
     if tokenization not in get_args(Unit):
         raise ValueError(f"tokenization is {tokenization!r}; expected 'characters' or 'words'")
-    texts = _lines(data, column, tokenization, skip_invalid, file_stamp(data))
+    if window is None:
+        texts = _lines(data, column, tokenization, skip_invalid, file_stamp(data))
+    elif window >= 1 and tokenization == "characters" and column is None:
+        texts = _windows(data, window, file_stamp(data))
+        vocabulary = vocabulary or Vocabulary.from_corpus(texts, eos=False)
+    else:
+        raise ValueError(
+            f"window is {window}; expected at least 1, of the characters of a text file"
+        )
     if vocabulary is None:
         vocabulary = vocabulary_of(texts, tokenization)
     load_data = partial(encode_data, texts, data, vocabulary, max_length, skip_invalid=skip_invalid)
@@ -82,6 +94,17 @@ def _lines(
     if skipped:
         warnings.warn(f"{data}: left out {skipped} lines with a special token", stacklevel=4)
     return tuple(texts)
+
+
+@lru_cache(maxsize=4)
+def _windows(data: str, window: int, stamp: tuple[int, int]) -> tuple[str, ...]:
+    """The pieces of a file, read once a process, and again when it changes."""
+    path = Path(BUILT_IN.get(data, data))
+    ensure_exists(path, BUILT_IN)
+    text = read_text(path)
+    if not text:
+        raise DataError(f"{data} is empty; expected a text")
+    return tuple(text[start : start + window] for start in range(0, len(text), window))
 
 
 def _special_word(text: str) -> str | None:

@@ -25,8 +25,14 @@ class Derived(Generic[Value]):
         self._weights: list[Tensor] = []  # that the value was computed from
         self._value: Value | None = None
 
-    def get(self) -> Value:
-        """The value for the weights as they are now."""
+    def get(self, unchanged: bool = False) -> Value:
+        """The value for the weights as they are now.
+
+        Args:
+            unchanged: they are what they were at the last call; comparing them is left out.
+        """
+        if unchanged and self._value is not None:
+            return self._value
         weights = [
             tensor.detach()
             for module in self._modules

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokengym.agents import ORGAN, SequenceAgent
 from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import FunctionObjective, make_reward
+from tokengym.rewards import Alternate, FunctionObjective, make_reward
 
 SMALL = "embedding=4, widths=(1, 2), filters=(4, 4), learning_rate=0.01"
 REWARDS = {
@@ -77,3 +77,53 @@ def test_what_is_logged() -> None:
     found = {name for name in made if name.startswith("train/conv_discriminator/")}
     figures = ("auc", "difference", "gradient_penalty", "loss", "skipped")
     assert found == {f"train/conv_discriminator/{figure}" for figure in figures}
+
+
+@pytest.mark.slow
+def test_organ_with_a_wasserstein_critic_moves_towards_the_data() -> None:
+    vocabulary = Vocabulary.from_tokens(["a", "b", "c"], "characters")
+    data = vocabulary.encode(["abc", "ab", "cba", "abb"] * 8)
+    reward = make_reward(
+        "conv_discriminator(embedding=8, widths=(1, 2, 3), filters=(16, 16, 16), "
+        "learning_rate=0.005, loss='wasserstein')"
+    )
+    task = Task(
+        name="Small", vocabulary=vocabulary, max_length=4, reward=reward, load_data=lambda: data
+    )
+    agent = ORGAN(
+        "GRU", TokenEnv(task), seed=1, batch_size=32, completions=1, learning_rate=0.005,
+        discriminator_batch_size=32, entropy_coefficient=0.05,
+        policy_kwargs={"hidden": 12, "embedding": 6},
+    )  # fmt: skip
+
+    def share_of_data() -> float:
+        return sum(text in data.texts for text in agent.sample(300, seed=5).texts) / 300
+
+    assert share_of_data() < 0.1
+    agent.learn(8000)
+    assert share_of_data() > 0.4
+
+
+def test_organ_alternates_its_objectives() -> None:
+    """Each is asked about the batches of its own rounds alone, and both are learnt."""
+    calls: list[str] = []
+
+    def has(letter: str) -> FunctionObjective:
+        def share(texts: list[str]) -> list[float]:
+            calls.append(letter)
+            return [text.count(letter) / 4 for text in texts]
+
+        return FunctionObjective(share, name=f"has_{letter}", memo=False)
+
+    vocabulary = Vocabulary.from_tokens(["a", "b", "c"], "characters", eos=False)
+    reward = Alternate(has("a"), has("b"), period=2)
+    task = Task(name="Small", vocabulary=vocabulary, max_length=4, reward=reward)
+    agent = ORGAN(
+        "GRU", TokenEnv(task), seed=1, batch_size=32, learning_rate=0.01,
+        repetition_penalty=False, policy_kwargs={"hidden": 12, "embedding": 6},
+    )  # fmt: skip
+    agent.learn(32 * 4 * 8)
+    assert calls == ["a", "a", "b", "b"] * 2
+    agent.learn(32 * 4 * 60)
+    written = "".join(agent.sample(300, seed=5).texts)
+    assert written.count("c") < 0.1 * len(written)  # neither wants it; of random writing a third

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
+from typing import cast
+
 import pytest
 import torch
-from tokengym.agents import Policy, sample
+from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy, sample
 from tokengym.agents.counter_rng import Uniforms, fold_in, philox
 from tokengym.envs import Sequences, Vocabulary
 from tokengym.envs.categorical import sample_categorical
@@ -75,14 +79,14 @@ def test_the_sampler_is_the_softmax(padding: int) -> None:
     assert ((counts[padding:] - expected) ** 2 / expected).sum() < 22.46
 
 
-def test_probabilities_of_all_sequences_sum_to_one(
+def test_T2_probabilities_of_all_sequences_sum_to_one(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     total = log_probs(make_policy(vocabulary, 1), all_sequences).exp().sum()
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64), atol=1e-12, rtol=0)
 
 
-def test_chain_rule_steps_equal_the_one_pass(
+def test_T1_chain_rule_steps_equal_the_one_pass(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     policy = make_policy(vocabulary, 2)
@@ -116,7 +120,7 @@ def test_branches_of_a_state_go_on_as_if_alone(
     torch.testing.assert_close(logits_RA, expected_BTA[rows, 3], atol=1e-12, rtol=0)
 
 
-def test_neither_padding_nor_company_changes_a_sequence(
+def test_T1_neither_padding_nor_company_changes_a_sequence(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     policy = make_policy(vocabulary, 3)
@@ -125,11 +129,80 @@ def test_neither_padding_nor_company_changes_a_sequence(
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
 
 
-def test_causality(make_policy: PolicyMaker, vocabulary: Vocabulary) -> None:
+def test_T3_causality(make_policy: PolicyMaker, vocabulary: Vocabulary) -> None:
     policy = make_policy(vocabulary, 4)
     first = torch.tensor([[0, 1, 0, 1]])
     second = torch.tensor([[0, 1, 1, 1]])
     assert torch.equal(policy(first)[:, :3], policy(second)[:, :3])
+
+
+@pytest.mark.parametrize("kind", [GRUPolicy, LSTMPolicy])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_T8_a_state_carried_across_chunks_is_one_long_pass(
+    kind: type[GRUPolicy] | type[LSTMPolicy], layers: int, vocabulary: Vocabulary
+) -> None:
+    policy = kind(vocabulary, embedding=5, hidden=7, layers=layers).double().eval()
+    inputs_BT = torch.randint(0, 3, (4, 12), generator=torch.Generator().manual_seed(0))
+    whole_BTH, last = policy.read(inputs_BT, policy.initial_state(4))
+    state = policy.initial_state(4)
+    parts = []
+    for chunk_BT in inputs_BT.split((1, 5, 6), dim=1):
+        part_BTH, state = policy.read(chunk_BT, state)
+        parts.append(part_BTH)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole_BTH, atol=1e-12, rtol=0)
+    torch.testing.assert_close(state, last, atol=1e-12, rtol=0)
+    for token_B in inputs_BT.unbind(dim=1):  # steps go on from it, too: the last one repeats it
+        logits_BA, state = policy.step(token_B, state)
+    read_BTH, _ = policy.read(inputs_BT, last)
+    torch.testing.assert_close(policy.output(read_BTH[:, -1]), logits_BA, atol=1e-12, rtol=0)
+
+
+def test_variational_dropout_drops_the_same_units_at_every_step(vocabulary: Vocabulary) -> None:
+    """Gal and Ghahramani (2016): of each sequence its own; kept ones are scaled to the same mean.
+
+    4,000 coins of the last layer: 4 standard errors, a false alarm once in 16,000.
+    """
+    policy = GRUPolicy(vocabulary, embedding=5, hidden=100, dropout=0.25, variational=True)
+    tokens_BT = torch.zeros(40, 6, dtype=torch.int64)
+    torch.manual_seed(0)
+    dropped_BTH = policy.train().features(tokens_BT) == 0
+    assert torch.equal(dropped_BTH, dropped_BTH[:, :1].expand_as(dropped_BTH))
+    assert not torch.equal(dropped_BTH[0], dropped_BTH[1])
+    share = float(dropped_BTH[:, 0].double().mean())
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
+    ones = torch.ones(2, 3, 8)
+    assert set(policy.dropout(ones).unique().tolist()) <= {0.0, float(torch.tensor(1 / 0.75))}
+    assert not (policy.eval().features(tokens_BT) == 0).any()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda v: GRUPolicy(v, embedding=6, hidden=6, tied=True),
+        lambda v: TransformerPolicy(v, width=8, heads=2, tied=True),
+    ],
+    ids=["GRU", "Transformer"],
+)
+def test_a_tied_output_has_the_embeddings_of_the_actions(
+    policy: Callable[[Vocabulary], Policy], vocabulary: Vocabulary, all_sequences: Sequences
+) -> None:
+    """One matrix: saved once, moved by both gradients, the same in a copy and in a step."""
+    made = policy(vocabulary).double().eval()
+    embedding = cast(torch.nn.Embedding, made.embedding).weight
+    torch.testing.assert_close(made.output.weight, embedding[:3])
+    assert "output.weight" not in made.state_dict()
+    assert sum(w.shape == embedding.shape for w in made.parameters()) == 1
+    torch.testing.assert_close(log_probs(made, all_sequences).exp().sum().item(), 1.0)
+    copy = deepcopy(made)
+    with torch.no_grad():
+        embedding.add_(1.0)
+    torch.testing.assert_close(made.output.weight, embedding[:3])
+    assert not torch.equal(copy.output.weight, made.output.weight)
+    drawn = sample(made, 20, max_length=T, seed=0)
+    assert drawn.log_probs_BT is not None
+    torch.testing.assert_close(drawn.log_probs_BT.sum(dim=1), log_probs(made, drawn).detach())
+    with pytest.raises(ValueError, match="embedding 5 and hidden 6 to be equal"):
+        GRUPolicy(vocabulary, embedding=5, hidden=6, tied=True)
 
 
 def test_step_follows_a_change_of_the_weights(
@@ -149,7 +222,7 @@ def test_step_follows_a_change_of_the_weights(
     torch.testing.assert_close(fast, slow.detach(), atol=1e-12, rtol=0)
 
 
-def test_sampled_frequencies_match(policy: Policy, all_sequences: Sequences) -> None:
+def test_T5_sampled_frequencies_match(policy: Policy, all_sequences: Sequences) -> None:
     """Chi-square over the sequences expected at least 5 times; threshold p = 0.001."""
     from scipy.stats import chi2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
@@ -12,15 +13,23 @@ from tokengym.agents.advantages import leave_one_out_advantages
 from tokengym.agents.completions import Backend, Plan, Scheme, tiles
 from tokengym.agents.losses import kl_divergence, reinforce_loss, token_log_probs
 from tokengym.envs import Sequences, Vocabulary
-from tokengym.rewards import FunctionObjective, Scores
+from tokengym.rewards import (
+    ConvDiscriminator,
+    FunctionObjective,
+    RecurrentDiscriminator,
+    Reward,
+    Scores,
+)
 
 from .conftest import PolicyMaker, T, TokenSum, log_probs
 
 
-def exact_values(policy: Policy, sequences: Sequences, everything: Sequences) -> torch.Tensor:
+def exact_values(
+    policy: Policy, sequences: Sequences, everything: Sequences, reward: Reward
+) -> torch.Tensor:
     """E[R | prefix] for every prefix, by enumeration."""
     p = log_probs(policy, everything).exp().detach()
-    rewards = TokenSum()(everything).values_B.double()
+    rewards = reward(everything).values_B.double()
     q = torch.zeros(sequences.tokens_BT.shape, dtype=torch.float64)
     for b in range(len(sequences)):
         for t in range(int(sequences.lengths_B[b])):
@@ -31,6 +40,27 @@ def exact_values(policy: Policy, sequences: Sequences, everything: Sequences) ->
 
 
 SCHEMES = get_args(Scheme)
+
+
+def convolution() -> Reward:
+    """It goes on from the windows of the prefixes, far enough from even that a mistake shows."""
+    reward = ConvDiscriminator(3, (1, 2, 3), (4, 4, 4), reward="logit")
+    reward.prepare(Vocabulary.from_tokens(["a", "b"], "characters"), T, "cpu")
+    with torch.no_grad():
+        reward.network.output.weight.mul_(5)
+    return reward
+
+
+def recurrence() -> Reward:
+    """It goes on from the states of the prefixes."""
+    reward = RecurrentDiscriminator(embedding=3, hidden=4, reward="logit")
+    reward.prepare(Vocabulary.from_tokens(["a", "b"], "characters"), T, "cpu")
+    with torch.no_grad():
+        reward.network.output.weight.mul_(5)
+    return reward
+
+
+RewardMaker = Callable[[], Reward]
 
 
 def drawn_by(plan: Plan, backend: Backend) -> dict[tuple[int, int, int], list[int]]:
@@ -82,13 +112,14 @@ def test_values_equal_whatever_the_backend(policy: Policy, scheme: Scheme) -> No
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("make_reward", [TokenSum, convolution, recurrence])
 def test_values_are_the_enumerated_ones(
-    policy: Policy, all_sequences: Sequences, scheme: Scheme
+    policy: Policy, all_sequences: Sequences, scheme: Scheme, make_reward: RewardMaker
 ) -> None:
     """Each cell within 4 standard errors: 15 cells or so, a false alarm in about 1,000 runs."""
-    sequences = sample(policy, 8, max_length=T, seed=0)
-    found = action_values(policy, sequences, TokenSum(), completions=4000, scheme=scheme, seed=1)
-    exact = exact_values(policy, sequences, all_sequences)
+    sequences, reward = sample(policy, 8, max_length=T, seed=0), make_reward()
+    found = action_values(policy, sequences, reward, completions=4000, scheme=scheme, seed=1)
+    exact = exact_values(policy, sequences, all_sequences, reward)
     assert ((found.q_BT - exact).abs() <= 4 * found.variance_BT.sqrt() + 1e-5).all()
     assert (found.n_BT[sequences.mask_BT] > 0).all()
     last = torch.arange(8), sequences.lengths_B - 1
@@ -105,7 +136,7 @@ def test_the_mean_of_many_tables_is_the_enumerated_one(
     About 20 cells at 4.5 give a false alarm with probability 0.0002.
     """
     sequences = sample(policy, 8, max_length=T, seed=0)
-    exact = exact_values(policy, sequences, all_sequences)
+    exact = exact_values(policy, sequences, all_sequences, TokenSum())
     tables = torch.stack(
         [
             action_values(
@@ -157,29 +188,38 @@ def test_failed_completions_count_for_nobody(policy: Policy) -> None:
     assert found.q_BT[sequences.mask_BT & ~scored].isnan().all()
 
 
-def exact_gradient(policy: Policy, everything: Sequences) -> torch.Tensor:
+def exact_gradient(policy: Policy, everything: Sequences, reward: Reward) -> torch.Tensor:
     p = log_probs(policy, everything).exp()
-    value = (p * TokenSum()(everything).values_B.double()).sum()
+    value = (p * reward(everything).values_B.double()).sum()
     return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(policy.parameters()))])
 
 
 @pytest.mark.parametrize(
-    ("baseline", "scheme"),
-    [("none", "plain"), *(("leave_one_out", scheme) for scheme in SCHEMES)],
+    ("baseline", "scheme", "make_reward"),
+    [
+        ("none", "plain", TokenSum),
+        ("leave_one_out", "backward", convolution),
+        *(("leave_one_out", scheme, TokenSum) for scheme in SCHEMES),
+    ],
 )
 def test_the_estimated_gradient_is_the_exact_one(
-    policy: Policy, all_sequences: Sequences, baseline: str, scheme: Scheme
+    policy: Policy,
+    all_sequences: Sequences,
+    baseline: str,
+    scheme: Scheme,
+    make_reward: RewardMaker,
 ) -> None:
     """The mean of 300 estimates along a fixed direction and at every weight, z < 4.5 each.
 
     About 400 weights at z = 4.5 give a false alarm with probability 0.003.
     """
-    exact = exact_gradient(policy, all_sequences)
+    reward = make_reward()
+    exact = exact_gradient(policy, all_sequences, reward)
     estimates = []
     for seed in range(300):
         sequences = sample(policy, 16, max_length=T, seed=seed)
         q_BT = action_values(
-            policy, sequences, TokenSum(), completions=2, scheme=scheme, seed=seed + 9999
+            policy, sequences, reward, completions=2, scheme=scheme, seed=seed + 9999
         ).q_BT
         usable = sequences.mask_BT
         if baseline == "leave_one_out":

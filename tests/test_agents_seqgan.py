@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium as gym
 import pytest
@@ -17,6 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tokengym.agents import ORGAN, CheckpointError, SeqGAN, SequenceAgent, load_agent
 from tokengym.agents.base import Batch
+from tokengym.agents.completions import Scheme
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 from tokengym.rewards import ConvDiscriminator, FunctionObjective, ObjectiveError, Reward, Scores
 
@@ -107,10 +108,14 @@ def test_a_constant_reward_changes_nothing_at_all() -> None:
     before = weights(agent)
     agent.learn(300)
     assert torch.equal(before, weights(agent))
+
+
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_a_constant_reward_of_completions_changes_nothing_at_all(scheme: str) -> None:
     rolled = FunctionObjective(lambda texts: [0.1] * len(texts), credit="rollouts")
-    agent = make(reward=rolled)
+    agent = make(reward=rolled, scheme=scheme)
     before = weights(agent)
-    agent.learn(300)
+    agent.learn(200)
     assert torch.equal(before, weights(agent))
 
 
@@ -241,8 +246,9 @@ def test_an_agent_shows_what_it_is_and_has_done(small_task: Task) -> None:
 
 def test_mistakes_are_named() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"baseline": "median"}, "baseline is 'median'; expected one of 'leave_one_out', 'mean'"),
+        ({"baseline": "median"}, "baseline is 'median'; expected 'leave_one_out' or 'mean'"),
         ({"rollout_update": 0.0}, "rollout_update is 0"),
+        ({"scheme": "forward"}, "scheme is 'forward'; expected 'plain' or 'systematic' or"),
         ({"batch_size": 1}, "batch_size is 1"),
     ]
     for options, message in cases:

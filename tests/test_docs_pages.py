@@ -16,6 +16,7 @@ NEEDED = {
     "own_task": [],
     "sampling": ["rdkit"],
     "stable_baselines3": ["rdkit", "sb3_contrib"],
+    "supervised": [],
 }
 
 

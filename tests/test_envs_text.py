@@ -132,3 +132,19 @@ def test_a_file_without_a_line_is_an_error(tmp_path: Path) -> None:
     path.write_text("\n \n", encoding="utf-8")
     with pytest.raises(DataError, match="is empty"):
         make_task("tokengym/Text-v0", data=str(path))
+
+
+def test_windows_are_the_whole_file_in_pieces(tmp_path: Path) -> None:
+    """Ends of lines and empty lines are characters like others; there is no end token."""
+    text = "The cat\n\nsat.\nA dog's cat!\n"
+    (tmp_path / "long.txt").write_text(text)
+    options = {"data": str(tmp_path / "long.txt"), "window": 10}
+    task = make_task("tokengym/Text-v0", **options)
+    assert task.data is not None
+    assert "".join(task.data.texts) == text
+    assert task.data.lengths_B.tolist() == [10, 10, len(text) - 20]
+    assert (task.vocabulary.eos, task.max_length) == (None, 10)
+    with pytest.raises(ValueError, match="window is 0; expected at least 1"):
+        make_task("tokengym/Text-v0", **{**options, "window": 0})
+    with pytest.raises(ValueError, match="of the characters of a text file"):
+        make_task("tokengym/Text-v0", **options, tokenization="words")

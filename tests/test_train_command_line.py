@@ -68,8 +68,10 @@ def test_train_sample_evaluate_report(folder: Path) -> None:
     assert list(summary) == ["data", "pretrained", "trained"]
     names = ["validity", "uniqueness", "novelty", "internal_diversity", "qed"]
     figures = [*names, "reward", "reward/conv_discriminator", "reward/qed", "reward/valid"]
-    for row in summary.values():
-        assert set(row) == {name + se for name in figures for se in ("", "_se")}
+    for label, row in summary.items():
+        likelihoods = [] if label == "data" else ["nll_data", "own_entropy"]
+        expected = [name + end for name in figures + likelihoods for end in ("", "_se", "_n")]
+        assert set(row) == set(expected)
     assert summary["data"]["validity"] == 1.0
     report = (folder / "runs/a/report.html").read_text()
     assert report.count("<figure>") == 24
@@ -83,13 +85,16 @@ def test_train_sample_evaluate_report(folder: Path) -> None:
     parts = ["conv_discriminator", "qed", "reward/valid"]
     assert list(rows[0]) == ["smiles", "valid", "reward", *parts]
 
-    run(folder, "sample", "runs/a", "-n", "25", "--output", "out.csv")
+    sharper = "--top-k", "20", "--top-p", "0.95"
+    run(folder, "sample", "runs/a", "-n", "25", *sharper, "--output", "out.csv")
     assert len((folder / "out.csv").read_text().splitlines()) == 26
     found = json.loads(run(folder, "evaluate", "out.csv", "--reference", "mine.smi", "--json"))
     assert set(names) <= set(found)
     assert "novelty" not in json.loads(run(folder, "evaluate", "out.csv", "--json"))
-    again = json.loads(run(folder, "evaluate", "runs/a", "-n", "60", "--seed", "3", "--json"))
-    assert again == pytest.approx(summary["trained"])
+    further = ["--metrics", "ngrams,mmd", "--json"]
+    again = json.loads(run(folder, "evaluate", "runs/a", "-n", "60", "--seed", "3", *further))
+    assert {name: again[name] for name in summary["trained"]} == pytest.approx(summary["trained"])
+    assert {"mmd", "distinct_2", "jsd_1"} <= set(again)
     assert "report" in run(folder, "report", "runs/a")
 
     message = run(folder, "train", "small.yaml", "--run", "runs/a", code=2)

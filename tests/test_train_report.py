@@ -26,7 +26,13 @@ CONFIG = {
 SUMMARY: dict[str, dict[str, float | None]] = {
     "data": {"novelty": 0.0, "novelty_se": 0.0},
     "pretrained": {"novelty": 0.5, "novelty_se": 0.01, "possible": None, "possible_se": None},
-    "trained": {"novelty": 0.25, "novelty_se": 0.02, "possible": 34.5, "possible_se": 0.25},
+    "trained": {
+        "novelty": 0.25,
+        "novelty_se": 0.02,
+        "novelty_n": 1234,
+        "possible": 34.5,
+        "possible_se": 0.25,
+    },
 }
 CURVES = {
     "pretrain/nll": [3.0],
@@ -73,7 +79,8 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path: Path) -> None:
     assert facts["training"] == "1 epoch of teacher forcing, then 4,000 tokens"
     assert facts["wall time"] == "0 seconds"
     assert "class_path: tokengym.agents.ORGAN" in page
-    rows = [re.findall(r"<td>(.*?)</td>", row) for row in page.split("<tr>")]
+    assert '<td title="of 1,234">0.250 ' in page
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in page.split("<tr>")]
     assert ["novelty", "0.000", *(f"{v} <small>± {e}</small>" for v, e in
             (("0.500", "0.010"), ("0.250", "0.020")))] in rows  # fmt: skip
     assert ["possible", "-", "-", "34.5 <small>± 0.2</small>"] in rows  # a figure of one row

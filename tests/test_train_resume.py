@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
 import signal
@@ -11,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tokengym.agents import ORGAN
-from tokengym.agents.checkpoint import load_checkpoint
+from tokengym.agents.checkpoint import CheckpointError, load_checkpoint
+from tokengym.agents.divergence import load_divergence
+from tokengym.train import training
 from tokengym.train.command_line import main
+from tokengym.train.run_folder import RunFolder
 from tokengym.train.stopping import StopRequest
 
 CONFIG = """
@@ -42,6 +48,10 @@ def short(texts):
 @tokengym.objective(memo=False)
 def constant(texts):
     return [0.5] * len(texts)
+
+@tokengym.objective(memo=False)
+def endless(texts):
+    return [(-1) ** place * 3e38 for place in range(len(texts))]
 """
 Run = Callable[..., str]
 
@@ -51,6 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Run:
     """The command line in a folder of its own; gives what it printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(training, "write_report", lambda *_: None)  # charts are most of the work
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
     (tmp_path / "small.yaml").write_text(CONFIG)
@@ -116,14 +127,13 @@ def test_figures_are_of_whom_they_say(run: Run) -> None:
         assert names | {f"{name}_se" for name in names} <= set(row)
     for broken in ("{", "[]", '{"data": 3}'):
         Path("a/summary.json").write_text(broken)
-        message = run("train", "--resume", "--run", "a", code=2)
-        assert "summary.json is no table of figures" in message
+        message = run("report", "a", code=2)
+        assert "a/summary.json" in message
+        assert "resume the run, and it is written anew" in message
     Path("a/summary.json").unlink()
     assert "has no figures" in run("report", "a", code=2)
     run("train", "--resume", "--run", "a")
-    again = json.loads(Path("a/summary.json").read_text())
-    assert list(again) == ["data", "trained"]  # the pretrained agent is no more
-    assert again["trained"] == rows["trained"]
+    assert json.loads(Path("a/summary.json").read_text()) == rows
 
 
 def test_a_folder_of_something_else_is_left_alone(run: Run) -> None:
@@ -157,6 +167,88 @@ def test_any_error_leaves_a_whole_round(run: Run, monkeypatch: Any, when: str) -
         assert (Path("a") / name).read_bytes() == (Path("whole") / name).read_bytes()
 
 
+def full(*_: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def unwritable(*_: Any) -> Any:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("refuse", [full, unwritable])
+def test_a_disk_that_takes_no_checkpoint(run: Run, monkeypatch: Any, refuse: Any) -> None:
+    """It is said, the run goes on and tries again, and what was saved before stays whole."""
+    real, calls, kept = os.fsync, [], []
+
+    def refuse_for_a_while(number: int) -> None:
+        calls.append(number)
+        if 9 <= len(calls) < 11:
+            kept.append(Path("a/checkpoint.safetensors").read_bytes())
+            refuse()
+        real(number)
+
+    with warnings.catch_warnings(), monkeypatch.context() as patched:
+        warnings.simplefilter("always")
+        patched.setattr(os, "fsync", refuse_for_a_while)
+        printed = run("train", "small.yaml", "--run", "a", "--save_every", "0", errors=True)
+    assert printed.count("no checkpoint could be written") == 1
+    assert len(kept) == 2
+    assert len(set(kept)) == 1
+    assert not list(Path("a").glob(".*"))
+    run("train", "small.yaml", "--run", "b")
+    for name in ("summary.json", "samples.csv", "scores.jsonl"):
+        assert (Path("a") / name).read_bytes() == (Path("b") / name).read_bytes()
+
+
+def test_a_run_whose_end_could_not_be_saved_says_so(run: Run, monkeypatch: Any) -> None:
+    def refuse(self: RunFolder, agent: object) -> None:
+        if self.checkpoint.exists():
+            full()
+        real(self, agent)  # type: ignore[arg-type]
+
+    real = RunFolder.save
+    with warnings.catch_warnings(), monkeypatch.context() as patched:
+        warnings.simplefilter("ignore")
+        patched.setattr(RunFolder, "save", refuse)
+        message = run("train", "small.yaml", "--run", "a", code=2)
+    assert "the last checkpoint could not be written: [Errno 28] No space left" in message
+    run("train", "--resume", "--run", "a")
+    run("train", "small.yaml", "--run", "b")
+    assert Path("a/samples.csv").read_bytes() == Path("b/samples.csv").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_ends_before_the_work(run: Run, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", unwritable)
+        assert "Permission denied" in run("train", "small.yaml", "--run", "a", code=2)
+    message = run("train", "small.yaml", "--run", "a")
+    assert "trained" in message
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins(run: Run, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "save", full)
+        run("train", "small.yaml", "--run", "a", code=2)
+    assert "or --resume a run that was stopped" in run("train", "small.yaml", "--run", "a", code=2)
+    run("train", "--resume", "--run", "a")
+    assert Path("a/samples.csv").exists()
+
+
+def test_what_leads_out_of_the_folder_is_not_written(run: Run, tmp_path: Path) -> None:
+    run("train", "small.yaml", "--run", "a", "--total_timesteps", "0")
+    (outside := tmp_path / "precious").write_text("mine\n")
+    os.symlink(outside, "a/scores.jsonl")
+    message = run("train", "--resume", "--run", "a", "--total_timesteps", "60", code=2)
+    assert "a/scores.jsonl is a link to" in message
+    Path("a/scores.jsonl").unlink()
+    os.replace("a/checkpoint.safetensors", tmp_path / "elsewhere.safetensors")
+    os.symlink(tmp_path / "elsewhere.safetensors", "a/checkpoint.safetensors")
+    before = (tmp_path / "elsewhere.safetensors").read_bytes()
+    run("train", "--resume", "--run", "a", "--total_timesteps", "60")
+    assert (tmp_path / "elsewhere.safetensors").read_bytes() == before
+    assert outside.read_text() == "mine\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_asks_to_stop_and_a_second_one_stops(number: int) -> None:
     before = signal.getsignal(number)
@@ -167,6 +259,63 @@ def test_a_signal_asks_to_stop_and_a_second_one_stops(number: int) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
+
+
+def test_a_divergence_keeps_what_was_good_and_the_batch(run: Run) -> None:
+    message = run("train", "small.yaml", "--run", "a", "--reward", "mine:endless", code=2)
+    assert "the gradient's norm is" in message
+    assert "in round 0" in message
+    error = load_divergence("a/diverged.safetensors")
+    assert str(error) in message
+    batch = error.batches["sequences"]
+    assert len(batch) == 4
+    assert torch.equal(error.values["endless"], torch.tensor([3e38, -3e38] * 2))
+    _, state = load_checkpoint("a/checkpoint.safetensors")  # refuses what is not finite
+    assert state["rounds"] == 0
+    assert str(error) in Path("a/summary.json").read_text()
+    assert str(error) in run("train", "--resume", "--run", "a", code=2)
+    run("train", "--resume", "--run", "a", "--reward", "mine:short")
+
+
+@pytest.mark.parametrize(
+    ("place", "what", "where", "batches"),
+    [
+        ("agents.pretraining", "token_log_probs", "in teacher forcing (loss nan)", {"real"}),
+        (
+            "rewards.discriminators.base",
+            "adversarial_loss",
+            "in update 2 of conv_discriminator (loss nan)",
+            {"real", "generated"},
+        ),
+    ],
+)
+def test_a_divergence_before_the_first_round(
+    run: Run, monkeypatch: Any, place: str, what: str, where: str, batches: set[str]
+) -> None:
+    module = importlib.import_module(f"tokengym.{place}")
+    real, calls = getattr(module, what), []
+
+    def third_is_nan(*arguments: Any) -> Any:
+        calls.append(1)
+        return real(*arguments) * (torch.nan if len(calls) == 3 else 1)
+
+    options = ["--pretrain.epochs", "2", "--pretrain.discriminator_steps", "4"]
+    with monkeypatch.context() as patched:
+        patched.setattr(module, what, third_is_nan)
+        message = run("train", "small.yaml", "--run", "a", *options, code=2)
+    assert where in message
+    assert load_divergence("a/diverged.safetensors").batches.keys() == batches
+    run("train", "--resume", "--run", "a")
+    run("train", "small.yaml", "--run", "b", *options)
+    assert Path("a/samples.csv").read_bytes() == Path("b/samples.csv").read_bytes()
+
+
+def test_what_is_no_batch_of_a_divergence(run: Run) -> None:
+    run("train", "small.yaml", "--run", "a", "--total_timesteps", "0")
+    Path("broken").write_bytes(b"x" * 99)
+    for path in ("missing", "broken", "a/checkpoint.safetensors"):
+        with pytest.raises(CheckpointError, match=f"{path} holds no batch of a divergence"):
+            load_divergence(path)
 
 
 SAME = "warning: in every round all sequences were worth the same"

@@ -1,4 +1,4 @@
-"""The command line: ``tokengym train | sample | evaluate | report | weigh | check | tasks ...``.
+"""The command line: ``tokengym train | fit | sample | evaluate | report | weigh | tasks ...``.
 
 Options come from type hints, through jsonargparse: a YAML file, and anything overridden after it.
 A mistake of the user's ends in one message and exit code 2, not in a traceback.
@@ -13,18 +13,22 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
 from rich.console import Console
 
 from .. import __version__
 from ..agents import AGENTS, SequenceAgent
+from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
 from .commands import check, evaluate, report, sample, weigh_run
-from .config import PretrainConfig, TrainConfig, absolute_data
+from .config import FitConfig, PretrainConfig, TrainConfig, absolute_data
+from .fitting import fit
 from .lists import list_rewards, list_tasks
-from .mistakes import AGENT_SKIPS, Parser, fail, show_warning
+from .mistakes import AGENT_SKIPS, LEARNER_SKIPS, Parser, fail, show_warning
 from .run_folder import RunFolder
+from .supervised import Learner
 from .training import train
 
 # What a user can mend; anything else is a defect of ours and shows its traceback.
@@ -33,6 +37,7 @@ _USERS_MISTAKES = (
     *(ObjectiveError, FloatingPointError),
 )
 _DEFAULT_AGENT = {"class_path": "tokengym.agents.ORGAN"}
+_DEFAULT_LEARNER = {"class_path": "tokengym.train.supervised.TeacherForcing"}
 _DESCRIPTION = """
 Write discrete sequences (molecules, melodies, sentences) and learn to write what scores well.
 
@@ -58,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done = commands[options.command](options[options.command], console)
     except KeyboardInterrupt:
         fail("stopped at once")
+    except ProcessError as error:
+        fail(str(error))
     except BrokenPipeError:
         sys.exit(1)
     except _USERS_MISTAKES as error:
@@ -101,13 +108,33 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     )
     p.add_argument("--resume", action="store_true", help="go on with the run in its folder")
 
-    p = add("sample", sample, "write sequences with a trained agent")
+    p = add("fit", _fit, "fit a policy to real sequences, from a YAML file")
+    p.add_argument("--config", action="config", help="a YAML file of the options below")
+    p.add_class_arguments(FitConfig)
+    p.add_subclass_arguments(
+        Learner,
+        "learner",
+        skip=LEARNER_SKIPS,
+        help="how: TeacherForcing, or a class of your own; see --learner.help TeacherForcing",
+    )
+    p.set_defaults({"learner": _DEFAULT_LEARNER})
+    p.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="leave out lines of the data that cannot be used, and count them",
+    )
+    p.add_argument("--resume", action="store_true", help="go on with the fit in its folder")
+
+    p = add("sample", sample, "write sequences with a trained agent or a fitted policy")
     p.add_argument("run", type=Path, help="the folder of a run, or a checkpoint")
     p.add_argument("-n", "--number", type=int, default=100, help="how many sequences")
     p.add_argument("--output", type=Path, help="a CSV file; printed by default")
     p.add_argument("--seed", type=int, default=0, help="one seed, one result")
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
+    p.add_argument(
+        "--beams", type=int, help="the most probable that a search of so many beams finds"
+    )
     p.add_argument("--top-k", type=int, help="draw from the k most probable tokens only")
     p.add_argument(
         "--top-p", type=float, help="draw from the fewest tokens of this probability together only"
@@ -118,7 +145,11 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
 
     p = add("evaluate", evaluate, "figures of a run or of a file of samples")
     p.add_argument("target", type=Path, help="the folder of a run, or a file of samples")
-    p.add_argument("--reference", type=Path, help="a file of known sequences, for novelty")
+    p.add_argument("--reference", type=Path, help="a file of sequences to compare with")
+    p.add_argument(
+        "--metrics", type=str, default="", help="moses, fcd, bleu, ... or all, see above"
+    )
+    p.add_argument("--statistics", type=Path, help="a file that keeps what --reference comes to")
     p.add_argument(
         "-n", "--number", type=int, default=2000, help="how many samples to draw of a run"
     )
@@ -156,6 +187,8 @@ def _train(options: Namespace, console: Console) -> bool:
     resume, skip_invalid = values.pop("resume"), values["skip_invalid"]
     values.pop("config")
     values["data"] = absolute_data(values["data"])
+    if values["policy"] is not None:
+        values["policy"] = str(Path(values["policy"]).resolve())
     agent = values["agent"]
     named = {k: v for k, v in values.items() if k not in ("agent", "skip_invalid", "pretrain")}
     return train(
@@ -168,22 +201,49 @@ def _train(options: Namespace, console: Console) -> bool:
     )
 
 
+def _fit(options: Namespace, console: Console) -> bool:
+    """Fit a policy to real sequences, without any reward.
+
+    A YAML file holds the options (examples/ has some), anything after it overrides it:
+
+      tokengym fit examples/teacher_forcing_text.yaml --data mine.txt --run runs/fitted
+      tokengym train --policy runs/fitted --data mine.txt
+
+    Ctrl-C saves a checkpoint and says how to resume. The options of learners are listed by
+    `tokengym fit --learner.help TeacherForcing`.
+    """
+    values = options.as_dict()
+    resume, skip_invalid = values.pop("resume"), values["skip_invalid"]
+    values.pop("config")
+    values["data"] = absolute_data(values["data"])
+    learner = values["learner"]
+    named = {k: v for k, v in values.items() if k not in ("learner", "skip_invalid")}
+    return fit(
+        FitConfig(**named),
+        (_import_class(learner["class_path"]), learner["init_args"]),
+        values,
+        resume=resume,
+        skip_invalid=skip_invalid,
+        console=console,
+    )
+
+
 def _with_config(arguments: list[str]) -> list[str]:
-    """A file after `train` is its configuration; a run is resumed from its own, where it lies."""
-    if arguments[:1] != ["train"]:
+    """A file after `train` or `fit` is its configuration; resumed from its own, where it lies."""
+    if arguments[:1] not in (["train"], ["fit"]):
         return arguments
-    rest = arguments[1:]
+    command, *rest = arguments
     if rest and not rest[0].startswith("-"):
         rest.insert(0, "--config")
     if "--resume" not in rest:
-        return ["train", *rest]
+        return [command, *rest]
     config, run = _given("--config", rest), _given("--run", rest)
     if config is None:
         config = str(RunFolder(Path(run or TrainConfig.run)).config)
         rest = [*(["--config", config] if Path(config).exists() else []), *rest]
-    elif run is None and (folder := RunFolder(Path(config).parent)).checkpoint.exists():
+    elif run is None and (folder := RunFolder(Path(config).parent)).has_checkpoint:
         rest += ["--run", str(folder.path)]
-    return ["train", *rest]
+    return [command, *rest]
 
 
 def _given(option: str, arguments: list[str]) -> str | None:
@@ -194,7 +254,6 @@ def _given(option: str, arguments: list[str]) -> str | None:
     return found[-1] if found else None
 
 
-def _import_class(path: str) -> type[SequenceAgent]:
+def _import_class(path: str) -> Any:
     module, _, name = path.rpartition(".")
-    found: type[SequenceAgent] = getattr(importlib.import_module(module), name)
-    return found
+    return getattr(importlib.import_module(module), name)

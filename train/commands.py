@@ -11,9 +11,9 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from ..agents import SequenceAgent, load_agent
+from ..agents import beam_search
 from ..agents.checks import check_least
-from ..envs import Task, TokenEnv, make_task
+from ..envs import Sequences, Task, make_task
 from ..rewards import Objective, check_objective, make_reward
 from .config import task_options
 from .evaluation import (
@@ -21,15 +21,19 @@ from .evaluation import (
     figures_of_samples,
     figures_of_scores,
     figures_of_texts,
+    further_figures,
     print_entropy,
     print_figures,
     read_texts,
 )
+from .held_out import split
+from .metrics.requested import Figures, Material, metric_names, requested_figures
 from .report import write_report
 from .run_folder import RunError, RunFolder, csv_text, write_csv
 from .samples import sample_columns, text_column
 from .scores import read_scores, weigh
 from .watching import Watch
+from .writers import Writer, load_writer
 
 
 def sample(options: Namespace, console: Console) -> None:
@@ -38,18 +42,12 @@ def sample(options: Namespace, console: Console) -> None:
     Of a checkpoint alone, without the run's folder, only the texts.
     """
     check_least(1, number=options.number)
+    writer: Writer
     if options.run.is_dir():
-        agent, task = load_run(options.run, constraint=options.constraint)
+        writer, task = load_run(options.run, constraint=options.constraint)
     else:
-        agent, task = load_agent(options.run, constraint=options.constraint), None
-    sequences = agent.sample(
-        options.number,
-        seed=options.seed,
-        prompt=options.prompt,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-    )
+        writer, task = load_writer(options.run, constraint=options.constraint), None
+    sequences = _written(writer, options)
     if task is None:
         columns = text_column(sequences)
     else:
@@ -62,28 +60,55 @@ def sample(options: Namespace, console: Console) -> None:
     console.print(f"{len(sequences)} sequences in {options.output}", soft_wrap=True)
 
 
-def evaluate(options: Namespace, console: Console) -> None:
-    """Print figures with their standard errors: of new samples of a run, or of a file of samples.
+def _written(writer: Writer, options: Namespace) -> Sequences:
+    """Drawn sequences; with ``beams`` the most probable ones that a search finds."""
+    if options.beams is None:
+        return writer.sample(
+            options.number,
+            seed=options.seed,
+            prompt=options.prompt,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+        )
+    found = beam_search(
+        writer.policy,
+        options.beams,
+        max_length=writer.max_length,
+        prompt=options.prompt or "",
+        constraint=writer.constraint,
+    )
+    return found[: options.number]
 
-    Novelty is told against --reference; for a run, against the data that it was trained on.
+
+def evaluate(options: Namespace, console: Console) -> None:
+    """Print figures with standard errors and sample sizes: of new samples of a run, or of a file.
+
+    They are compared with --reference; for a run, with the data that it was trained on. --metrics
+    names further figures, or all of them:
+
+      moses     of molecules: SNN, fragments, scaffolds, filters, distances of properties, ...
+      fcd       of molecules: Frechet ChemNet distance, which needs the extra fcd
+      bleu      BLEU and Self-BLEU, 2 to 5
+      ngrams    distinct n-grams, divergence of their shares from the reference's
+      melodies  distances of pitch classes and durations
+      mmd       of a run: discrepancy of its policy's hidden states
+
+      tokengym evaluate out.csv --metrics moses,fcd --reference mine.smi --statistics mine.stats
+
+    What the reference's molecules have to be asked for is kept in the file --statistics, and read
+    from there the next time.
     """
     check_least(1, number=options.number)
+    metric_names(options.metrics)  # a mistake is found before anything is sampled
     target: Path = options.target
     reference = None if options.reference is None else read_texts(options.reference)[0]
-    task = None
     if target.is_file() and target.suffix != ".safetensors":
-        texts, domain = read_texts(target)
-        figures = figures_of_texts(texts, reference or [], domain)
-        if reference is None:
-            figures.pop("novelty", None)  # nothing to be new against
+        task, figures = None, _figures_of_file(options, reference)
+    elif target.exists():
+        task, figures = _figures_of_run(options, reference)
     else:
-        if not target.exists():
-            raise RunError(f"there is no run and no file {target}; is the path right?")
-        agent, task = load_run(target)
-        known = reference if reference is not None else task.data.texts if task.data else []
-        sequences = agent.sample(options.number, seed=options.seed)
-        figures = figures_of_samples(task, sequences, known, agent.policy)
-        figures |= figures_of_scores(task.reward(sequences))
+        raise RunError(f"there is no run and no file {target}; is the path right?")
     row = figures_as_json(figures)
     if options.json:
         print(json.dumps(row, indent=2, allow_nan=False))
@@ -91,6 +116,42 @@ def evaluate(options: Namespace, console: Console) -> None:
     print_figures({target.name: row}, console)
     if task is not None:
         print_entropy(task, console)
+
+
+def _figures_of_file(options: Namespace, reference: list[str] | None) -> Figures:
+    texts, domain = read_texts(options.target)
+    figures = figures_of_texts(texts, reference or [], domain)
+    if reference is None:
+        figures.pop("novelty", None)  # nothing to be new against
+    return figures | requested_figures(
+        options.metrics,
+        Material(
+            texts=texts,
+            reference=reference or [],
+            domain=domain,
+            tokenization="smiles" if domain == "molecules" else "words",
+            statistics=options.statistics,
+            progress_bar=True,
+        ),
+    )
+
+
+def _figures_of_run(options: Namespace, reference: list[str] | None) -> tuple[Task, Figures]:
+    writer, task = load_run(options.target)
+    known = reference if reference is not None else task.data.texts if task.data else []
+    sequences = writer.sample(options.number, seed=options.seed)
+    held_out = split(task)[1] if task.data else None
+    figures = figures_of_samples(task, sequences, known, writer.policy, held_out)
+    figures |= further_figures(
+        options.metrics,
+        task,
+        sequences,
+        known,
+        writer.policy,
+        statistics=options.statistics,
+        progress_bar=True,
+    )
+    return task, figures | figures_of_scores(task.reward(sequences))
 
 
 def report(options: Namespace, console: Console) -> None:
@@ -106,11 +167,10 @@ def report(options: Namespace, console: Console) -> None:
     console.print(f"report {folder.report}", soft_wrap=True)
 
 
-def load_run(path: Path, constraint: str | None = None) -> tuple[SequenceAgent, Task]:
-    """The agent of a run's folder, and its task with the reward as it was learnt from."""
-    folder = RunFolder(path)
-    task = task_of_run(folder, constraint)
-    return load_agent(folder.checkpoint, TokenEnv(task)), task
+def load_run(path: Path, constraint: str | None = None) -> tuple[Writer, Task]:
+    """Who writes in a run's folder, and its task with the reward as it was learnt from."""
+    task = task_of_run(RunFolder(path), constraint)
+    return load_writer(path, task), task
 
 
 def task_of_run(folder: RunFolder, constraint: str | None = None) -> Task:

@@ -53,21 +53,62 @@ class TrainConfig:
     """How many sequences the figures of the table are computed from."""
     seed: int = 0
     """Of everything random: one seed, one result."""
+    policy: str | None = None
+    """A run of `tokengym fit` or its checkpoint: the agent begins with this policy, which it would
+    else make and pretrain."""
     run: str = "runs/latest"
     """The folder of the results."""
+    save_every: float = 60.0
+    """Seconds between checkpoints; 0 saves after every batch of pretraining and every round."""
     threads: int = 1
     """CPU threads of torch; more pay off for large models on an idle machine alone."""
 
     def __post_init__(self) -> None:
         check_least(0, total_timesteps=self.total_timesteps, seed=self.seed)
+        check_least(0, save_every=self.save_every)
         check_least(1, samples=self.samples, threads=self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """What a supervised fit is told."""
+
+    task: str = "tokengym/Molecules-v0"
+    """The registered id of the task; `tokengym tasks` lists them. 'module:id' imports one's own."""
+    data: str | None = None
+    """The real sequences: a built-in set's name or a file; the task's own by default."""
+    constraint: str | None = None
+    """Which tokens may come next when it samples: a name or an expression."""
+    task_options: dict[str, Any] = field(default_factory=dict)
+    """More options of the task, such as max_length."""
+    max_epochs: int = 20
+    """Passes over the real sequences, of which every fiftieth is held out."""
+    max_seconds: float | None = None
+    """A limit of wall time, summed over sittings; the schedule follows the clock then."""
+    samples: int = 2000
+    """How many sequences the figures of the table are computed from."""
+    seed: int = 0
+    """Of everything random: one seed, one result."""
+    run: str = "runs/latest"
+    """The folder of the results."""
+    save_every: float = 60.0
+    """Seconds between checkpoints; 0 saves after every batch of pretraining and every round."""
+    threads: int = 1
+    """CPU threads of torch; more pay off for large models on an idle machine alone."""
+
+    def __post_init__(self) -> None:
+        check_least(0, max_epochs=self.max_epochs, seed=self.seed, save_every=self.save_every)
+        check_least(1, samples=self.samples, threads=self.threads)
+        if self.max_seconds is not None:
+            check_positive(max_seconds=self.max_seconds)
 
 
 # What a run is from its first step; with another it would be another run.
 FIXED = (
-    *("task", "task_options", "seed"),
+    *("task", "task_options", "seed", "policy"),
     *("agent.class_path", "agent.init_args.policy", "agent.init_args.policy_kwargs"),
 )
+FIXED_FIT = ("task", "task_options", "seed", "learner")
 Changes = Mapping[str, tuple[object, object]]
 
 

@@ -23,6 +23,10 @@ _FIRST = (
     (r"train/entropy", "Entropy", "nats a token"),
     (r"rollout/ep_len_mean", "Length", "tokens"),
 )
+_SUPERVISED = (
+    ("pretrain/nll", "pretrain/validation_nll", "Teacher forcing"),
+    ("fit/nll", "fit/validation_nats_a_token", "Fit"),
+)
 _MOST_FIRST = 6
 
 
@@ -74,10 +78,11 @@ def read_curves(folder: Path) -> tuple[dict[str, Curve], float]:
 def charts_of(curves: dict[str, Curve]) -> tuple[list[Chart], list[Chart], list[str]]:
     """The few charts that matter most, all others, and the tags of curves that never change."""
     first = []
-    if "pretrain/nll" in curves:
-        named = {"training": "pretrain/nll", "held out": "pretrain/validation_nll"}
-        found = {label: curves[tag] for label, tag in named.items() if tag in curves}
-        first.append(Chart("Teacher forcing", "nats a token", found, list(named.values())))
+    for training, held_out, title in _SUPERVISED:
+        if training in curves:
+            named = {"training": training, "held out": held_out}
+            found = {label: curves[tag] for label, tag in named.items() if tag in curves}
+            first.append(Chart(title, "nats a token", found, list(named.values())))
     for pattern, title, unit in _FIRST:
         matches = [match for tag in curves if (match := re.fullmatch(pattern, tag))]
         if title == _COMPONENT and len(matches) == 1:
@@ -112,8 +117,8 @@ def draw_chart(chart: Chart) -> str:
         if len(chart.curves) > 1:
             axes.legend(frameon=False)
         axes.set_ylabel(chart.unit)
-        pretraining = chart.tags[0].startswith("pretrain/")
-        axes.set_xlabel("batches" if pretraining else "tokens written")
+        supervised = chart.tags[0].startswith(("pretrain/", "fit/"))
+        axes.set_xlabel("batches" if supervised else "tokens written")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.yaxis.set_major_locator(MaxNLocator(5))

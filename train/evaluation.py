@@ -17,9 +17,10 @@ from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task
 from ..envs.data import read_column
 from ..rewards import Scores
-from .metrics import Estimate, mean_of, nats_a_token, share_of, text_figures
+from ..rewards.melodies import read_melody
+from .metrics import mean_of, nats_a_token, share_of, text_figures
+from .metrics.requested import Figures, Material, requested_figures
 
-Figures = dict[str, Estimate]
 Summary = Mapping[str, Mapping[str, float | None]]
 
 
@@ -33,18 +34,26 @@ def figures_of_texts(texts: Sequence[str], reference: Sequence[str], domain: str
 
 
 def figures_of_samples(
-    task: Task, sequences: Sequences, reference: Sequence[str], policy: Policy | None = None
+    task: Task,
+    sequences: Sequences,
+    reference: Sequence[str],
+    policy: Policy | None = None,
+    held_out: Sequences | None = None,
 ) -> Figures:
-    """The figures of sequences: of their texts, and of likelihood where it is known.
+    """The figures of sequences: of their texts, and of likelihood.
+
+    A policy's likelihood of data that it has not seen (``nll_data``, SeqGAN's NLL_gen) is reported
+    beside the source's of the samples (``nll_oracle``), where the source of the data is known, and
+    beside the policy's of its own samples (``own_entropy``): ``nll_oracle`` alone falls when a
+    policy only sharpens. It is of the samples that the source can write at all, whose share is
+    ``possible``. All are in nats a token.
 
     Args:
         task: what was written.
         sequences: the samples.
         reference: texts that are not new.
-        policy: who wrote them. Where the source of the data is known, its likelihood of the
-            samples (``nll_oracle``) is reported beside the policy's of the source's own fresh
-            samples (``nll_data``): the first alone falls when a policy only sharpens. It is of
-            the samples that the source can write at all, whose share is ``possible``.
+        policy: who wrote them.
+        held_out: what the policy has not seen; fresh samples of the source where it is known.
     """
     figures = figures_of_texts(sequences.texts, reference, task.domain)
     if figures.pop("characters", None):
@@ -56,9 +65,13 @@ def figures_of_samples(
         figures["nll_oracle"] = nats_a_token(
             log_probs_BT[possible_B], sequences.lengths_B[possible_B]
         )
-        if policy is not None:
-            fresh = task.source.sample(len(sequences), seed=HELD_OUT_SEED)
-            figures["nll_data"] = nats_a_token(log_likelihoods(policy, fresh), fresh.lengths_B)
+        held_out = task.source.sample(len(sequences), seed=HELD_OUT_SEED)
+    if policy is not None and held_out is not None:
+        figures["nll_data"] = nats_a_token(log_likelihoods(policy, held_out), held_out.lengths_B)
+    if sequences.log_probs_BT is not None:
+        figures["own_entropy"] = nats_a_token(
+            sequences.log_probs_BT.cpu(), sequences.lengths_B.cpu()
+        )
     return figures
 
 
@@ -69,13 +82,51 @@ def figures_of_scores(scores: Scores) -> Figures:
     return {name: mean_of(v_B[~v_B.isnan()].tolist()) for name, v_B in values.items()}
 
 
-def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0) -> Figures:
-    """The figures of sequences that an agent writes, novelty against its task's data.
+def further_figures(
+    metrics: str,
+    task: Task,
+    sequences: Sequences,
+    reference: Sequence[str],
+    policy: Policy | None = None,
+    *,
+    statistics: Path | None = None,
+    progress_bar: bool = False,
+) -> Figures:
+    """The figures of sequences that are asked for by name; see ``requested_figures``.
+
+    Args:
+        metrics: their names, with commas between, or ``"all"``.
+        task: what was written.
+        sequences: the samples.
+        reference: what they are compared with.
+        policy: whose hidden states are compared, of the samples and of the task's data.
+        statistics: the file that keeps the statistics of reference molecules.
+        progress_bar: show one over long work.
+    """
+    both = None if task.data is None else (sequences, task.data)
+    return requested_figures(
+        metrics,
+        Material(
+            texts=sequences.texts,
+            reference=reference,
+            domain=task.domain,
+            tokenization=task.vocabulary.tokenization,
+            policy=None if both is None else policy,
+            sequences=both,
+            statistics=statistics,
+            progress_bar=progress_bar,
+        ),
+    )
+
+
+def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0, metrics: str = "") -> Figures:
+    """The figures of sequences that an agent writes, compared with its task's data.
 
     Args:
         agent: who writes, with an environment.
         n: how many sequences.
         seed: of these samples.
+        metrics: further figures by name, with commas between, or ``"all"``.
 
     Raises:
         ValueError: the agent was loaded without an environment.
@@ -85,6 +136,7 @@ def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0) -> Figures:
     reference = agent.task.data.texts if agent.task.data else []
     sequences = agent.sample(n, seed=seed)
     figures = figures_of_samples(agent.task, sequences, reference, agent.policy)
+    figures |= further_figures(metrics, agent.task, sequences, reference, agent.policy)
     return figures | figures_of_scores(agent.task.reward(sequences))
 
 
@@ -93,33 +145,46 @@ HELD_OUT_SEED = 2**31 - 1  # of a source's samples that nothing was trained on
 
 
 def read_texts(path: str | Path) -> tuple[list[str], str]:
-    """The texts of a file of samples, and their domain: by the name of their column."""
+    """The texts of a file of samples, and their domain.
+
+    A column ``smiles`` holds molecules; texts of events alone, melodies.
+    """
     lines, column = read_column(path, keep_empty=True)
-    return [line.text for line in lines], "molecules" if column == "smiles" else "text"
+    texts = [line.text for line in lines]
+    if column == "smiles":
+        return texts, "molecules"
+    return texts, "melodies" if all(map(read_melody, filter(None, texts))) else "text"
 
 
 def figures_as_json(figures: Figures) -> dict[str, float | None]:
-    """``{"validity": 0.9, "validity_se": 0.01, ...}``; None for what could not be computed."""
+    """``{"validity": 0.9, "validity_se": 0.01, "validity_n": 900, ...}``; None where there is none.
+
+    JSON has no word for infinity and NaN.
+    """
     flat: dict[str, float | None] = {}
-    for name, figure in figures.items():  # JSON has no word for infinity and NaN
+    for name, figure in figures.items():
         flat[name] = figure.value if math.isfinite(figure.value) else None
         flat[f"{name}_se"] = figure.se if math.isfinite(figure.se) else None
+        flat[f"{name}_n"] = figure.n
     return flat
 
 
 def print_figures(rows: Summary, console: Console) -> None:
     """A table of figures with their standard errors, a row for each set of samples.
 
-    Where that is too wide, the sets are the columns.
+    Where that is too wide, the sets are the columns; so is a single one, with its sample sizes.
     """
     names = figure_names(rows)
     cells = {
         label: [_cell(row.get(name), row.get(f"{name}_se")) for name in names]
         for label, row in rows.items()
     }
+    if len(rows) == 1:
+        [row] = rows.values()
+        cells["n"] = [f"{row.get(f'{name}_n') or 0:,.0f}" for name in names]
     table = _table([name.replace("_", "\n") for name in names], cells)
     room = console.options.update(max_width=_ENDLESS)
-    if console.measure(table, options=room).maximum > console.width:
+    if len(rows) == 1 or console.measure(table, options=room).maximum > console.width:
         turned = [list(column) for column in zip(*cells.values(), strict=True)]
         table = _table(list(cells), dict(zip(names, turned, strict=True)))
     console.print(table)
@@ -130,7 +195,10 @@ def print_entropy(task: Task, console: Console) -> None:
     if task.source is not None:
         entropy = task.source.entropy()
         error = f"±{entropy.se:.3f}" if entropy.se else ""
-        console.print(f"entropy of the source: {entropy.value:.3f}{error} nats a sequence")
+        line = f"entropy of the source: {entropy.value:.3f}{error} nats a sequence"
+        if task.data is not None:
+            line += f", {entropy.value / float(task.data.lengths_B.double().mean()):.3f} a token"
+        console.print(line)
 
 
 def figure_names(rows: Summary) -> list[str]:
@@ -152,4 +220,5 @@ def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
 def _cell(value: float | None, error: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if error is None else f"{value:.3f}±{error:.3f}"
+    places = 5 if 0 < abs(value) < 0.01 else 3
+    return f"{value:.{places}f}" + ("" if error is None else f"±{error:.{places}f}")

@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from ..agents import AGENTS
+from ..agents.assembled import keywords_of
+from .supervised.loading import known_learners
 
 # Parameters of agents that are no options of the command line.
 AGENT_SKIPS = {
     *("env", "seed", "verbose", "tensorboard_log", "stats_window_size", "_init_setup_model"),
 }
+LEARNER_SKIPS = {"vocabulary", "seed", "max_length"}  # the task's, and the run's
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -57,8 +60,9 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         wrong = found.group(1).split()[0].partition("=")[0]
         return f"unknown option {wrong}{_nearest(wrong, known)}"
     if found := re.search(r"Option '([^']+)' is not accepted", message):
-        names = {name for agent in AGENTS.values() for name in agent.keywords()}
-        names -= AGENT_SKIPS
+        kinds: list[type] = [*AGENTS.values(), *known_learners().values()]
+        names = {name for each in kinds for name in keywords_of(each)}
+        names -= AGENT_SKIPS | LEARNER_SKIPS
         where = f" in {m.group(1)}" if (m := re.search(r'Parser key "([^"]+)"', message)) else ""
         return f"unknown option {found.group(1)!r}{where}{_nearest(found.group(1), names)}"
     if found := re.search(
@@ -66,8 +70,10 @@ def _explain(message: str, parser: ArgumentParser) -> str:
     ):
         wrong = found.group(1)
         return f"unknown option {wrong!r}{_nearest(wrong, [k.lstrip('-') for k in known])}"
-    if found := re.search(r'Parser key "agent":.*Given value: (\S+)\s*$', message, re.DOTALL):
-        return f"unknown agent {found.group(1)!r}{_nearest(found.group(1), AGENTS)}"
+    for kind, classes in (("agent", list(AGENTS)), ("learner", list(known_learners()))):
+        pattern = rf'Parser key "{kind}":.*Given value: (\S+)\s*$'
+        if found := re.search(pattern, message, re.DOTALL):
+            return f"unknown {kind} {found.group(1)!r}{_nearest(found.group(1), classes)}"
     if found := re.search(r"invalid choice: '([^']+)' \(choose from (.*)\)", message):
         choices = re.findall(r"\w+", found.group(2))
         return f"unknown command {found.group(1)!r}{_nearest(found.group(1), choices)}"

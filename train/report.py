@@ -17,7 +17,7 @@ from ..envs import Task
 from ..envs.data import read_text
 from ..envs.drawing import draw_text
 from .curves import Chart, charts_of, draw_chart, read_curves
-from .evaluation import Summary
+from .evaluation import Summary, figure_names
 from .run_folder import RunFolder
 
 _DRAWN = 24  # samples in the grid
@@ -84,16 +84,13 @@ def _facts(task: Task, config: Mapping[str, Any], seconds: float) -> str:
     """What was run, as a list."""
     from .. import __version__
 
-    agent, epochs = config["agent"], config["pretrain"]["epochs"]
     data = config.get("data") or "the task's own"
     facts = {
         "task": config["task"],
         "data": f"{data}, {len(task.data) if task.data else 0:,} sequences",
         "reward": task.reward.name,
         "constraint": task.constraint or "none",
-        "agent": f"{agent['class_path'].rpartition('.')[2]}, {agent['init_args']['policy']}",
-        "training": f"{epochs} epoch{'s' * (epochs != 1)} of teacher forcing, then "
-        f"{config['total_timesteps']:,} tokens",
+        **_who(config),
         "wall time": _duration(seconds),
         "seed": config["seed"],
         "tokengym": __version__,
@@ -106,6 +103,20 @@ def _facts(task: Task, config: Mapping[str, Any], seconds: float) -> str:
     return f"<dl>{''.join(rows)}</dl>"
 
 
+def _who(config: Mapping[str, Any]) -> dict[str, str]:
+    """Who learnt, and for how long: an agent or a learner."""
+    kind = "learner" if "learner" in config else "agent"
+    chosen = config[kind]
+    who = f"{chosen['class_path'].rpartition('.')[2]}, {chosen['init_args']['policy']}"
+    if kind == "learner":
+        return {kind: who, "training": f"at most {config['max_epochs']} epochs"}
+    epochs = config["pretrain"]["epochs"]
+    beginning = f"{epochs} epoch{'s' * (epochs != 1)} of teacher forcing"
+    if config.get("policy"):
+        who, beginning = f"{who} of {config['policy']}", "fitted before"
+    return {kind: who, "training": f"{beginning}, then {config['total_timesteps']:,} tokens"}
+
+
 def _duration(seconds: float) -> str:
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= size:
@@ -115,24 +126,24 @@ def _duration(seconds: float) -> str:
 
 def _table(summary: Summary) -> str:
     """A row for each figure, a column for each set of sequences; no wider than a telephone."""
-    names = {name: None for figures in summary.values() for name in figures}
     head = "".join(f"<th>{_safe(label)}</th>" for label in summary)
     rows = []
-    for name in names:
-        if not name.endswith("_se"):
-            cells = "".join(f"<td>{_cell(figures, name)}</td>" for figures in summary.values())
-            rows.append(f"<tr><td>{_safe(name.replace('_', ' '))}</td>{cells}</tr>")
+    for name in figure_names(summary):
+        cells = "".join(_cell(figures, name) for figures in summary.values())
+        rows.append(f"<tr><td>{_safe(name.replace('_', ' '))}</td>{cells}</tr>")
     table = f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
     return f'<div class="wide">{table}</div><p class="faint">± the standard error.</p>'
 
 
 def _cell(figures: Mapping[str, float | None], name: str) -> str:
-    value, error = figures.get(name), figures.get(f"{name}_se")
+    value, error, n = (figures.get(f"{name}{end}") for end in ("", "_se", "_n"))
+    size = "" if n is None else f' title="of {n:,.0f}"'
     if value is None:
-        return "-"
+        return f"<td{size}>-</td>"
     known = error is not None and error >= 0.0005  # of the data itself nothing is left to chance
     places = 3 if abs(value) < 10 else 1
-    return f"{value:.{places}f}" + (f" <small>± {error:.{places}f}</small>" if known else "")
+    shown = f"{value:.{places}f}" + (f" <small>± {error:.{places}f}</small>" if known else "")
+    return f"<td{size}>{shown}</td>"
 
 
 def _card(task: Task, sample: dict[str, str]) -> str:

@@ -1,12 +1,14 @@
 """A run's folder: what is in it and where.
 
 config.yaml               the configuration, every option written out
-checkpoint.safetensors    the agent
+checkpoint.safetensors    the agent, and the rows of figures that are made
+checkpoint.previous.safetensors  the one before, should the newest be damaged
 summary.json              the table of figures, and why the run stopped early, if it did
 scores.jsonl              a line a round: the training sequences and every component's values
 samples.csv               what the trained agent writes
 report.html               curves and samples, one file that opens from disk
 tensorboard/              the curves
+diverged.safetensors      the batch at which learning diverged, if it did
 """
 
 from __future__ import annotations
@@ -14,14 +16,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
-from ..agents.checkpoint import write_atomically
+from ..agents.checkpoint import CheckpointError, load_checkpoint, write_atomically
+
+Rows = dict[str, dict[str, float | None]]
+
+
+class Saveable(Protocol):
+    """An agent or a learner."""
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, at once or not at all."""
 
 
 class RunError(ValueError):
@@ -45,6 +58,11 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def previous(self) -> Path:
+        """The agent, one checkpoint earlier."""
+        return self.checkpoint.with_stem("checkpoint.previous")
+
+    @property
     def summary(self) -> Path:
         """The table of figures."""
         return self.path / "summary.json"
@@ -65,9 +83,108 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def diverged(self) -> Path:
+        """The batch at which learning diverged."""
+        return self.path / "diverged.safetensors"
+
+    @property
     def tensorboard(self) -> Path:
         """The curves."""
         return self.path / "tensorboard"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from, or to be damaged."""
+        return self.checkpoint.exists() or self.previous.exists()
+
+    @property
+    def has_not_begun(self) -> bool:
+        """Whether a run was stopped here between its configuration and its first checkpoint."""
+        return self.config.exists() and not self.has_checkpoint and not self.scores.exists()
+
+    def beginning(self, resume: bool) -> Path | None:
+        """The checkpoint to go on from; None begins anew.
+
+        Raises:
+            RunError: there is a run already and ``resume`` was not asked for, or the reverse; or
+                something else is here.
+        """
+        if not resume:
+            if self.has_checkpoint:
+                raise RunError(
+                    f"{self.path} already holds a run; go on with --resume, or name another --run"
+                )
+            self.refuse_foreign()
+        elif self.has_checkpoint:
+            self.refuse_links()
+            return self.newest_checkpoint()
+        elif not self.has_not_begun:
+            raise RunError(
+                f"there is no checkpoint in {self.path} to resume from; start without --resume"
+            )
+        return None
+
+    def save(self, saved: Saveable) -> None:
+        """Write a checkpoint; the one before stays beside it.
+
+        Raises:
+            OSError: it cannot be written; the checkpoints are as they were.
+        """
+        fresh = self.checkpoint.with_stem("checkpoint.next")
+        saved.save(fresh)
+        if self.checkpoint.exists():
+            os.replace(self.checkpoint, self.previous)
+        os.replace(fresh, self.checkpoint)
+
+    def newest_checkpoint(self) -> Path:
+        """The newest checkpoint that is whole; a damaged one is passed over with a warning.
+
+        Raises:
+            RunError: there is none.
+            CheckpointError: none is whole.
+        """
+        damage: list[CheckpointError] = []
+        for path in (self.checkpoint, self.previous):
+            if not path.exists():
+                continue
+            try:
+                load_checkpoint(path)
+            except CheckpointError as error:
+                damage.append(error)
+                continue
+            if damage:
+                warnings.warn(f"{damage[0]}; going on from the one before, {path}", stacklevel=2)
+            return path
+        if damage:
+            raise damage[0]
+        raise RunError(f"there is no checkpoint in {self.path}")
+
+    def tidy(self, newest: Path) -> None:
+        """Put the newest whole checkpoint in its place, and clear away what a killed save left.
+
+        A damaged one that was newer stays, as checkpoint.damaged.safetensors.
+        """
+        if newest == self.previous:
+            if self.checkpoint.exists():
+                os.replace(self.checkpoint, self.checkpoint.with_stem("checkpoint.damaged"))
+            os.replace(self.previous, self.checkpoint)
+        replaced = ("checkpoint.next.safetensors", "config.yaml", "summary.json", "samples.csv")
+        for name in (*replaced, self.report.name):
+            for left in self.path.glob(f".{name}.*"):
+                left.unlink()
+
+    def refuse_links(self) -> None:
+        """Check that what is written in place lies in the folder, wherever the folder comes from.
+
+        Raises:
+            RunError: a file or folder of it is a link that leads out of it.
+        """
+        for path in (self.scores, self.tensorboard):
+            if not path.resolve().is_relative_to(self.path.resolve()):
+                raise RunError(
+                    f"{path} is a link to {path.resolve()}, outside of the run's folder, which a "
+                    "run would write to; put the file itself in its place, or remove the link"
+                )
 
     def refuse_foreign(self) -> None:
         """Check that a run can begin here without writing over anything.
@@ -79,7 +196,8 @@ class RunFolder:
         if found := [path.name for path in ours if path.exists()]:
             raise RunError(
                 f"{self.path} is no folder of a run, it has no {self.checkpoint.name}, but it "
-                f"holds {', '.join(found)}, which a run would write over; name another --run"
+                f"holds {', '.join(found)}, which a run would write over; name another --run, or "
+                "--resume a run that was stopped before its first checkpoint"
             )
 
     def read_config(self) -> dict[str, Any]:
@@ -103,7 +221,7 @@ class RunFolder:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         write_atomically(self.config, text.encode())
 
-    def read_summary(self) -> dict[str, dict[str, float | None]]:
+    def read_summary(self) -> Rows:
         """The rows of figures so far, empty when there are none.
 
         Raises:
@@ -112,22 +230,35 @@ class RunFolder:
         if not self.summary.exists():
             return {}
         try:
-            summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{self.summary} is no JSON ({error}); {_MEND}") from error
+        if isinstance(summary, dict):
             summary.pop("stopped", None)
-            if not all(isinstance(row, dict) for row in summary.values()):
-                raise TypeError("a row is no object")
-        except (ValueError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"{self.summary} is no table of figures ({error}); delete it and resume: its rows "
-                "are made anew, but for the pretrained agent's once learning has begun"
-            ) from error
-        return summary
+        return checked_rows(summary, self.summary)
 
     def write_summary(self, rows: Mapping[str, Any], stopped: str | None = None) -> None:
         """Replace the summary: rows of figures, and why the run stopped early, if it did."""
         summary = {**rows, "stopped": stopped} if stopped else rows
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_atomically(self.summary, (text + "\n").encode())
+
+
+_MEND = "resume the run, and it is written anew from the checkpoint"
+
+
+def checked_rows(rows: object, path: Path) -> Rows:
+    """Rows of figures, by their names.
+
+    Raises:
+        RunError: it is something else; the message names the file.
+    """
+    if not isinstance(rows, dict) or not all(
+        isinstance(row, dict) and all(v is None or isinstance(v, int | float) for v in row.values())
+        for row in rows.values()
+    ):
+        raise RunError(f"{path} holds no table of figures; {_MEND}")
+    return rows
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

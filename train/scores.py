@@ -194,12 +194,19 @@ def _tensor(values: list[float | None]) -> Tensor:
     return torch.tensor([torch.nan if v is None else v for v in values], dtype=torch.float32)
 
 
+def _number(path: Path, line: bytes) -> int:
+    try:
+        return int(json.loads(line)["round"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds a line that is no round of scores: {error!r}") from error
+
+
 def _end_of_rounds(path: Path, rounds: int) -> int:
     """Where the whole lines of the first ``rounds`` rounds end, in bytes."""
     end = 0
     with open(path, "rb") as file:
         for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["round"] >= rounds:
+            if not line.endswith(b"\n") or _number(path, line) >= rounds:
                 break
             end += len(line)
     return end

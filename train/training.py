@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +19,8 @@ from rich.console import Console
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ..agents import SequenceAgent
+from ..agents.divergence import DivergenceError, save_divergence
+from ..agents.parallel import joined, world
 from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import Objective, Scores
 from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
@@ -30,15 +31,15 @@ from .evaluation import (
     print_entropy,
     print_figures,
 )
+from .held_out import split
 from .report import write_report
 from .rounds import Rounds
-from .run_folder import RunError, RunFolder
+from .run_folder import RunError, RunFolder, checked_rows
 from .samples import write_samples
+from .saving import Saver
 from .scores import ScoreLog
 from .stopping import StopRequest
-
-_SAVE_EVERY = 60.0  # seconds between checkpoints
-_VALIDATION_SHARE = 0.02
+from .writers import load_writer
 
 AgentSpec = tuple[type[SequenceAgent], dict[str, Any]]
 
@@ -70,23 +71,35 @@ def train(
             it holds something else; or a resumed run would be another one.
     """
     torch.set_num_threads(config.threads)
+    with joined() as processes, warnings.catch_warnings():
+        if not processes.is_first:  # which says all that there is to be said
+            console = Console(quiet=True)
+            warnings.simplefilter("ignore")
+        return _train(config, agent_spec, options, resume, skip_invalid, console)
+
+
+def _train(
+    config: TrainConfig,
+    agent_spec: AgentSpec,
+    options: Mapping[str, Any],
+    resume: bool,
+    skip_invalid: bool,
+    console: Console,
+) -> bool:
     folder = RunFolder(Path(config.run))
-    if resume != folder.checkpoint.exists():
-        raise RunError(
-            f"there is no checkpoint in {folder.path} to resume from; start without --resume"
-            if resume
-            else f"{folder.path} already holds a run; go on with --resume, or name another --run"
-        )
-    if not resume:
-        folder.refuse_foreign()
-    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
-    refuse_changes(changed, FIXED, folder.path)
+    newest, changed = world().first(lambda: _beginning(folder, resume, options))
     env = make_env(config, skip_invalid)
     agent_class, chosen = agent_spec
-    if resume:
+    if newest is not None:
         others = {k: v for k, v in chosen.items() if k not in ("policy", "policy_kwargs")}
-        agent = agent_class.load(folder.checkpoint, env, **others)
+        agent = agent_class.load(newest, env, **others)
+        world().all(True)  # have read it
+        if world().is_first:
+            folder.tidy(newest)
     else:
+        if config.policy is not None:
+            fitted = load_writer(Path(config.policy)).policy
+            chosen = {**chosen, "policy": fitted, "policy_kwargs": None}
         agent = agent_class(env=env, seed=config.seed, **chosen)
     with StopRequest() as stop:
         run = _Run(config, folder, agent, stop, console)
@@ -101,6 +114,16 @@ def train(
             raise
         finally:
             agent.logger.close()
+
+
+def _beginning(
+    folder: RunFolder, resume: bool, options: Mapping[str, Any]
+) -> tuple[Path | None, Changes]:
+    """The checkpoint to go on from, None begins a run; and which options have changed since."""
+    newest = folder.beginning(resume)
+    changed = changes(folder.read_config(), options) if folder.config.exists() else {}
+    refuse_changes(changed, FIXED, folder.path)
+    return newest, changed
 
 
 def make_env(config: TrainConfig, skip_invalid: bool) -> TokenEnv:
@@ -128,18 +151,21 @@ class _Run:
         assert agent.task is not None
         self.config, self.folder, self.agent, self.console = config, folder, agent, console
         self.task: Task = agent.task
-        self._stop = stop
-        self._saved_at = time.monotonic()
+        self._stop, self._is_first = stop, world().is_first
+        self._saver = Saver(folder, agent, config.save_every, console)
         self.real, self.validation = split(self.task)
-        self.summary = folder.read_summary()
+        self.summary = checked_rows(agent.notes.setdefault("figures", {}), folder.checkpoint)
 
     def begin(self, options: Mapping[str, Any], changed: Changes) -> None:
         """Write what a run that is killed can be resumed from, and say what has changed."""
         if self.agent.num_timesteps or "pretrained" in self.summary:
             refuse_changes(changed, ["pretrain"], self.folder.path)
-        if not self.folder.checkpoint.exists():
-            self.agent.save(self.folder.checkpoint)
+        if not self._is_first:
+            self.agent.set_logger(Logger(None, []))
+            return
         self.folder.write_config(options)
+        if not self.folder.checkpoint.exists():
+            self.folder.save(self.agent)
         curves = TensorBoardOutputFormat(str(self.folder.tensorboard))
         self.agent.set_logger(Logger(str(self.folder.path), [curves]))
         for name, (old, new) in changed.items():
@@ -149,23 +175,33 @@ class _Run:
         """All parts that are not done yet."""
         for part in (self._pretrain, self._learn):
             part()
-            self.agent.save(self.folder.checkpoint)
-            if self._stop:
+            self._save()
+            if self._asked_to_stop():
+                self._saver.ensure_saved()
                 self.say_how_to_resume("stopped; what was learnt is saved")
                 return False
-        self._finish()
+        if self._is_first:
+            self._finish()
+            self._saver.ensure_saved()
         return True
 
+    def _asked_to_stop(self) -> bool:
+        """Whether any of the processes was."""
+        return not world().all(not self._stop)
+
     def _pretrain(self) -> None:
+        options = asdict(self.config.pretrain)
+        if self.config.policy is not None:
+            options["epochs"] = 0  # it was fitted before
         self.agent.pretrain(
             self.real,
             validation=self.validation,
             callback=lambda _: self._go_on(),
             reset=False,
-            progress_bar=True,
-            **asdict(self.config.pretrain),
+            progress_bar=self._is_first,
+            **options,
         )
-        if self._stop:
+        if self._asked_to_stop() or not self._is_first:
             return
         if "data" not in self.summary and self.task.data:
             data = self.task.data
@@ -181,9 +217,9 @@ class _Run:
         rounds = Rounds(self._go_on)
         self.agent.learn(
             left,
-            callback=[ScoreLog(self.folder.scores), rounds],
+            callback=[ScoreLog(self.folder.scores), rounds] if self._is_first else rounds,
             reset_num_timesteps=False,
-            progress_bar=True,
+            progress_bar=self._is_first,
         )
         if rounds.flat:
             warnings.warn(
@@ -198,7 +234,7 @@ class _Run:
     def _add_row(self, name: str, sequences: Sequences, scores: Scores | None) -> None:
         known = self.task.data.texts if self.task.data else []
         policy = None if name == "data" else self.agent.policy
-        figures = figures_of_samples(self.task, sequences, known, policy)
+        figures = figures_of_samples(self.task, sequences, known, policy, self.validation)
         if scores is not None:
             figures |= figures_of_scores(scores)
         self.summary[name] = figures_as_json(figures)
@@ -239,19 +275,27 @@ class _Run:
 
     def _go_on(self) -> bool:
         """Save now and then; False when the user wants to stop."""
-        if time.monotonic() - self._saved_at > _SAVE_EVERY:
-            self.agent.save(self.folder.checkpoint)
-            self._saved_at = time.monotonic()
+        if self._is_first:
+            self._saver.save_if_due()
         return not self._stop
+
+    def _save(self) -> None:
+        if self._is_first:
+            self._saver.save()
 
     def keep(self, error: Exception) -> None:
         """After an error, save what is whole as far as it can be, and say how to go on."""
         why = "the run stopped at the error below; the last checkpoint is"
         with contextlib.suppress(OSError):
+            if not self._is_first:
+                return
             if not self.agent.within_update:
-                self.agent.save(self.folder.checkpoint)
+                self.folder.save(self.agent)
                 why = "the run stopped at the error below; what was learnt is saved"
             self.folder.write_summary(self.summary, stopped=str(error))
+            if isinstance(error, DivergenceError):
+                save_divergence(self.folder.diverged, error)
+                self.console.print(f"the batch that did it is in {self.folder.diverged}")
         self.say_how_to_resume(why)
 
     def say_how_to_resume(self, why: str) -> None:
@@ -261,14 +305,3 @@ class _Run:
             f"{shlex.quote(str(self.folder.config))} --resume",
             soft_wrap=True,
         )
-
-
-def split(task: Task) -> tuple[Sequences, Sequences | None]:
-    """The real sequences without, and with only, the every-fiftieth that are held out."""
-    if task.data is None:
-        raise RunError(f"the task {task.name} has no data to pretrain on; name some with --data")
-    every = int(1 / _VALIDATION_SHARE)
-    held_out = torch.arange(len(task.data)) % every == every - 1
-    if not held_out.any():
-        return task.data, None
-    return task.data[~held_out], task.data[held_out]

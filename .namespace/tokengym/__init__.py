@@ -3,7 +3,18 @@
 ``import tokengym`` registers the tasks with Gymnasium.
 """
 
-from .agents import ORGAN, GRUPolicy, LSTMPolicy, Policy, Reinforce, SeqGAN, action_values, sample
+from .agents import (
+    ORGAN,
+    AugmentedHillClimb,
+    GRUPolicy,
+    LSTMPolicy,
+    Policy,
+    Reinforce,
+    Reinvent,
+    SeqGAN,
+    action_values,
+    sample,
+)
 from .envs import (
     Constraint,
     IntermediateReward,
@@ -35,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ORGAN",
+    "AugmentedHillClimb",
     "Constraint",
     "GRUPolicy",
     "IntermediateReward",
@@ -43,6 +55,7 @@ __all__ = [
     "Objective",
     "Policy",
     "Reinforce",
+    "Reinvent",
     "Reward",
     "Scores",
     "SeqGAN",

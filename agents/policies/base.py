@@ -24,6 +24,8 @@ class Policy(nn.Module, ABC):
 
     Attributes:
         vocabulary: what it writes.
+        output: the last layer, from ``features`` to logits. A critic is made of a policy by another
+            last layer; policies that no critic is wanted for need neither.
         fixed_shapes: whether the tensors of a state have a row for each row of the batch, and keep
             their shapes from step to step; the backends ``graph`` and ``triton`` need it.
     """
@@ -31,6 +33,7 @@ class Policy(nn.Module, ABC):
     name: ClassVar[str]
     fixed_shapes: ClassVar[bool] = False
     vocabulary: Vocabulary
+    output: nn.Linear
 
     @abstractmethod
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
@@ -59,6 +62,13 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Teacher forcing in one pass: logits (B, T, A), those at t given the tokens before t."""
+
+    def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What ``output`` makes the logits of, (B, T, H): those at t know the tokens before t."""
+        raise NotImplementedError(
+            f"{type(self).__name__} shares no features; define features(tokens_BT) and make "
+            "forward output(features(tokens_BT))"
+        )
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...envs import Vocabulary
 from .base import Policy, State, refuse_condition
+from .layers import TiedOutput, VariationalDropout
 
 
 class RecurrentPolicy(Policy):
@@ -35,6 +36,8 @@ class RecurrentPolicy(Policy):
         hidden: int = 256,
         layers: int = 1,
         dropout: float = 0.0,
+        variational: bool = False,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         if min(embedding, hidden, layers) < 1 or not 0 <= dropout < 1:
@@ -42,13 +45,25 @@ class RecurrentPolicy(Policy):
                 f"embedding {embedding}, hidden {hidden}, layers {layers} should be at least 1 and "
                 f"dropout {dropout} in [0, 1)"
             )
+        if tied and embedding != hidden:
+            raise ValueError(
+                f"a tied output needs embedding {embedding} and hidden {hidden} to be equal"
+            )
         self.vocabulary = vocabulary
-        self._config = dict(embedding=embedding, hidden=hidden, layers=layers, dropout=dropout)
+        self._config = dict(
+            embedding=embedding,
+            hidden=hidden,
+            layers=layers,
+            dropout=dropout,
+            variational=variational,
+            tied=tied,
+        )
         self.embedding = nn.Embedding(vocabulary.num_inputs, embedding)
-        self.dropout = nn.Dropout(dropout)
-        between = dropout if layers > 1 else 0.0
+        self.dropout = (VariationalDropout if variational else nn.Dropout)(dropout)
+        between = dropout if layers > 1 and not variational else 0.0
         self.network = self._network(embedding, hidden, layers, batch_first=True, dropout=between)
-        self.output = nn.Linear(hidden, vocabulary.num_actions)
+        A = vocabulary.num_actions
+        self.output = TiedOutput(self.embedding, A) if tied else nn.Linear(hidden, A)
         self.layers, self.hidden = layers, hidden
         self._table: Tensor | None = None  # of the input's share in the first layer's gates
 
@@ -58,12 +73,26 @@ class RecurrentPolicy(Policy):
         zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
         return (zeros_BH,) * (self.states * self.layers)
 
+    def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The last layer's hidden states (B, T, H)."""
+        state = self.initial_state(len(tokens_BT), condition)
+        return self.read(self.shifted(tokens_BT), state)[0]
+
+    def read(self, inputs_BT: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read tokens in one pass, from a state on: features (B, T, H) and the state after them.
+
+        So a long text can be read in chunks.
+        """
+        kinds = [torch.stack(state[kind :: self.states]) for kind in range(self.states)]
+        embedded = self.dropout(self.embedding(inputs_BT))
+        hidden_BTH, last = self.network(embedded, kinds[0] if len(kinds) == 1 else tuple(kinds))
+        by_kind = [last] if len(kinds) == 1 else last
+        by_layer = zip(*(kind_LBH.unbind(0) for kind_LBH in by_kind), strict=True)
+        return self.dropout(hidden_BTH), tuple(tensor for layer in by_layer for tensor in layer)
+
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits (B, T, A) in one pass."""
-        refuse_condition(condition)
-        inputs = self.dropout(self.embedding(self.shifted(tokens_BT)))
-        hidden_BTH, _ = self.network(inputs)
-        logits_BTA: Tensor = self.output(self.dropout(hidden_BTH))
+        logits_BTA: Tensor = self.output(self.features(tokens_BT, condition))
         return logits_BTA
 
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
@@ -124,6 +153,9 @@ class GRUPolicy(RecurrentPolicy):
         hidden: H, units of a layer.
         layers: how many layers.
         dropout: share of units dropped while training, between all layers.
+        variational: drop the same units at every step, of the embedding and of the last layer alone
+            (see layers.py).
+        tied: the output layer has the embedding's weights; they are of one size then.
     """
 
     name = "GRU"
@@ -153,6 +185,9 @@ class LSTMPolicy(RecurrentPolicy):
         hidden: H, units of a layer.
         layers: how many layers.
         dropout: share of units dropped while training, between all layers.
+        variational: drop the same units at every step, of the embedding and of the last layer alone
+            (see layers.py).
+        tied: the output layer has the embedding's weights; they are of one size then.
     """
 
     name = "LSTM"

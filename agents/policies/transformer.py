@@ -6,7 +6,7 @@ keys and values of those before it, which are its state.
 
 Completions of one prefix share the prefix's keys: ``branch`` keeps them once for each prefix, and
 a step multiplies them with the queries of all its completions at once.
-Left out: weight tying, grouped queries.
+Left out: grouped queries.
 """
 
 # Shapes: B sequences, T steps, A actions, D width, N heads, K = D / N, R rows (B, or completions),
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ...envs import Vocabulary
 from .base import Policy, State, refuse_condition
+from .layers import TiedOutput
 
 
 class TransformerPolicy(Policy):
@@ -34,6 +35,7 @@ class TransformerPolicy(Policy):
         layers: how many blocks.
         heads: N, which divides the width into parts of even size.
         dropout: share of units dropped while training, after the embedding and in every block.
+        tied: the output layer has the embedding's weights (see layers.py).
     """
 
     name = "Transformer"
@@ -45,6 +47,7 @@ class TransformerPolicy(Policy):
         layers: int = 2,
         heads: int = 4,
         dropout: float = 0.0,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         if min(width, layers, heads) < 1 or width % (2 * heads) or not 0 <= dropout < 1:
@@ -53,26 +56,32 @@ class TransformerPolicy(Policy):
                 f"multiple of twice the heads, and dropout {dropout} in [0, 1)"
             )
         self.vocabulary = vocabulary
-        self._config = dict(width=width, layers=layers, heads=heads, dropout=dropout)
+        self._config = dict(width=width, layers=layers, heads=heads, dropout=dropout, tied=tied)
         self.width, self.heads = width, heads
         self.embedding = nn.Embedding(vocabulary.num_inputs, width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, vocabulary.num_actions)
+        A = vocabulary.num_actions
+        self.output = TiedOutput(self.embedding, A) if tied else nn.Linear(width, A)
 
     def config(self) -> dict[str, Any]:
         """The constructor's keywords."""
         return dict(self._config)
 
-    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Logits (B, T, A) in one pass."""
+    def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The residual stream after the last block, normalised (B, T, D)."""
         refuse_condition(condition)
         x_BTD = self.dropout(self.embedding(self.shifted(tokens_BT)))
         turns = rotation(0, tokens_BT.shape[1], self.width // self.heads, x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD, turns)
-        logits_BTA: Tensor = self.output(self.norm(x_BTD))
+        normed_BTD: Tensor = self.norm(x_BTD)
+        return normed_BTD
+
+    def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits (B, T, A) in one pass."""
+        logits_BTA: Tensor = self.output(self.features(tokens_BT, condition))
         return logits_BTA
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:

@@ -11,14 +11,15 @@ A discriminator is a network and a configuration. An update of it goes
   loss      a step of Adam
 
 all of which a checkpoint keeps. Scores are always computed in eval mode, each sequence on its own.
+Of completions that say which prefixes they go on from, the prefixes are read once.
 """
 
-# Shapes: B sequences, T steps, E embedding
+# Shapes: B sequences, T steps, E embedding, R rows
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +40,15 @@ from .forms import (
     worth,
 )
 from .losses import adversarial_loss, gradient_penalty
-from .network import TokenNetwork, asked
+from .network import PrefixStates, TokenNetwork, asked
 from .options import DiscriminatorOptions
 
 if TYPE_CHECKING:
-    from ...envs.sequences import Sequences
+    from ...envs.sequences import Prefixes, Sequences
     from ...envs.vocabulary import Vocabulary
 
-_CHUNK = 256  # sequences scored at once: bounds memory, and stays in cache
+_CHUNK = 256  # sequences scored at once: bounds memory, and stays in a CPU's cache
+_CHUNK_OF_GPU = 2048
 _MEMORY = 0.9  # of the running AUC, an update: it looks about ten updates back
 
 
@@ -120,11 +122,31 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
         """What each of B sequences is worth, in the form that was asked for."""
         tokens_BT = self._read(sequences)
         with asked(self.network):
-            chunks = tokens_BT.split(_CHUNK) if len(tokens_BT) else ()
-            outputs = [self.network.fast_outputs(chunk) for chunk in chunks]
-        outputs_B = torch.cat(outputs) if outputs else torch.zeros(0)
+            outputs_B = self._outputs(tokens_BT, sequences)
         values_B = worth(self.form, self.loss, outputs_B)
         return Scores.of(self.name, values_B.to(sequences.tokens_BT.device))
+
+    def _outputs(self, tokens_BT: Tensor, sequences: Sequences) -> Tensor:
+        prefixes = sequences.prefixes
+        states = None if prefixes is None else self._read_prefixes(prefixes)
+        lengths_B = sequences.lengths_B.to(self.device)
+        order_B = lengths_B.argsort(stable=True)  # so that what is read at once is equally long
+        outputs = [tokens_BT.new_zeros(0, dtype=self.network.output.weight.dtype)]
+        chunk = _CHUNK if tokens_BT.device.type == "cpu" else _CHUNK_OF_GPU
+        for rows_R in order_B.split(chunk) if len(order_B) else ():
+            tokens_RT = tokens_BT[rows_R, : max(int(lengths_B[rows_R[-1]]), 1)]
+            if prefixes is None or states is None:
+                outputs.append(self.network.fast_outputs(tokens_RT))
+            else:
+                place = prefixes.length - 1, prefixes.rows_R.to(self.device)[rows_R]
+                shared = tuple(state[place] for state in states)
+                outputs.append(self.network.completed_outputs(tokens_RT, prefixes.length, shared))
+        return torch.cat(outputs)[order_B.argsort()]
+
+    def _read_prefixes(self, prefixes: Prefixes) -> PrefixStates | None:
+        if self.network not in prefixes.kept:
+            prefixes.kept[self.network] = self.network.read_prefixes(self._read(prefixes.sequences))
+        return cast("PrefixStates | None", prefixes.kept[self.network])
 
     def _read(self, sequences: Sequences) -> Tensor:
         if self.vocabulary is None:  # used by hand, outside an environment or an agent
@@ -198,8 +220,23 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
             loss = loss + self.gradient_penalty * penalty
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._refuse_infinite(float(loss.detach()))
         self.optimizer.step()
         return metrics
+
+    def _refuse_infinite(self, loss: float) -> None:
+        """Stop before a step that would leave no weight a number.
+
+        Raises:
+            FloatingPointError: the gradient is not finite.
+        """
+        learnt = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(learnt)
+        if not norm.isfinite():
+            raise FloatingPointError(
+                f"the gradient's norm is {float(norm)} in update {self.updates} of {self.name} "
+                f"(loss {loss}), so it was left as it was; take a smaller learning_rate for it"
+            )
 
     def _penalty(self, real_BT: Tensor, generated_BT: Tensor) -> Tensor:
         """Between pairs of sequences, as long as the longer: padding is embedded as zero."""
@@ -232,5 +269,5 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
         super().restore(tensors, state)
-        self.replayed.tokens_RT = tensors["replay"]
+        self.replayed.restore(tensors["replay"])
         self.skipped, self.running_auc = int(state["skipped"]), float(state["running_auc"])

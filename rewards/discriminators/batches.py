@@ -47,6 +47,21 @@ class Replay:
         longest = int((batch_BT != self.pad).sum(dim=1).max())
         return batch_BT[:, : max(longest, 1)].to(tokens_BT.device)
 
+    def restore(self, tokens_RT: Tensor) -> None:
+        """Take over what another buffer held.
+
+        Raises:
+            ValueError: these are no sequences of its length and vocabulary.
+        """
+        T = self.tokens_RT.shape[1]
+        fits = tokens_RT.ndim == 2 and tokens_RT.shape[1] == T and tokens_RT.dtype == torch.int64
+        if not fits or bool(((tokens_RT < 0) | (tokens_RT > self.pad)).any()):
+            raise ValueError(
+                f"the old sequences are {tokens_RT.dtype} of {tuple(tokens_RT.shape)}; expected "
+                f"int64 of {T} tokens, each from 0 to {self.pad}"
+            )
+        self.tokens_RT = tokens_RT
+
 
 def with_noise(tokens_BT: Tensor, probability: float, vocabulary: Vocabulary) -> Tensor:
     """Every token replaced, with this probability, by one drawn uniformly.

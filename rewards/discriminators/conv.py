@@ -15,12 +15,13 @@ multiplies what it reads with a gate, it bounds nothing everywhere.
 """
 
 # Shapes: B sequences, T steps, C columns read, W windows, E embedding, K features, F filters of one
-#         width
+#         width, R completions
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +30,15 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..derived import Derived
 from .base import Discriminator
-from .network import TokenNetwork
+from .network import PrefixStates, TokenNetwork
 
 if TYPE_CHECKING:
     from ...envs.vocabulary import Vocabulary
+
+Highway = Literal["separate", "shared", "none"]
+Scoring = Literal["float32", "bfloat16"]
+_MATRICES: dict[Highway, int] = {"separate": 2, "shared": 1, "none": 0}
+_ROWS = 64  # whose windows are computed at once, so that they stay in cache
 
 PAPER_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 PAPER_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -55,6 +61,10 @@ class ConvDiscriminator(Discriminator):
     """Weight of half the squared norm of the output layer in the loss."""
     spectral_norm: bool = False
     """Divide the weights of every layer by their spectral norm."""
+    highway: Highway = "separate"
+    """Matrices for the gate and what it lets in: two, one for both, or no highway."""
+    scoring: Scoring = "float32"
+    """What scores are computed in."""
 
     name = "conv_discriminator"
 
@@ -66,6 +76,12 @@ class ConvDiscriminator(Discriminator):
                 f"widths are {widths} and filters {filters}; expected two lists of positive "
                 "numbers, equally long"
             )
+        for option, value, known in (
+            ("highway", self.highway, get_args(Highway)),
+            ("scoring", self.scoring, get_args(Scoring)),
+        ):
+            if value not in known:
+                raise ValueError(f"{option} is {value!r}; expected one of {', '.join(known)}")
         super().__post_init__()
 
     def make_network(self, vocabulary: Vocabulary, max_length: int) -> ConvNetwork:
@@ -77,10 +93,13 @@ class ConvDiscriminator(Discriminator):
             tuple(self.widths),
             tuple(self.filters),
             self.dropout,
+            self.highway,
+            torch.bfloat16 if self.scoring == "bfloat16" else torch.float32,
         )
         if self.spectral_norm:
             for layer in (*network.convolutions, network.highway, network.output):
-                spectral_norm(layer)
+                if layer is not None:
+                    spectral_norm(layer)
         return network
 
 
@@ -95,20 +114,28 @@ class ConvNetwork(TokenNetwork):
         widths: tuple[int, ...],
         filters: tuple[int, ...],
         dropout: float,
+        highway: Highway = "separate",
+        scoring: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.widths, self.pad = widths, vocabulary.pad
+        self.widths, self.pad, self.scoring = widths, vocabulary.pad, scoring
         self.columns = max(max_length, *widths)
         self.embedding = nn.Embedding(vocabulary.num_inputs, embedding, padding_idx=self.pad)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(embedding, count, width) for width, count in zip(widths, filters, strict=True)
         )
-        K = sum(filters)
-        self.highway = nn.Linear(K, 2 * K)
-        nn.init.constant_(self.highway.bias[K:], -2.0)  # begins by handing features on
+        K, matrices = sum(filters), _MATRICES[highway]
+        self.highway = nn.Linear(K, matrices * K) if matrices else None
+        if self.highway is not None:
+            nn.init.constant_(self.highway.bias[(matrices - 1) * K :], -2.0)  # hands features on
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(K, 1)
-        self._tables = Derived([self.embedding, self.convolutions], self._make_tables)
+        self._memory: list[Tensor] = []  # of the tables
+        self._kernels = Derived([self.embedding, self.convolutions], self._make_kernels)
+        if self.highway is not None:
+            self._rounded = Derived([self.highway], self._round_highway)
+
+    # --- with gradients -------------------------------------------------------------------------
 
     def judge(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         """Outputs (B,) by convolution; padding is what is embedded as zero."""
@@ -118,21 +145,10 @@ class ConvNetwork(TokenNetwork):
         for width, (weight, bias) in zip(self.widths, self._filters(), strict=True):
             windows_BFW = F.conv1d(embedded_BEC[:, :, : T + self._padding(T, width)], weight)
             pooled.append(F.relu(windows_BFW.amax(dim=2) + bias))
-        return self._head(torch.cat(pooled, dim=1))
-
-    def fast_outputs(self, tokens_BT: Tensor) -> Tensor:
-        """The same by table look-up."""
-        pooled = []
-        tables = zip(self.widths, self._tables.get(), self._filters(), strict=True)
-        for width, table, (_, bias) in tables:
-            padding = self._padding(tokens_BT.shape[1], width)
-            columns_BC = F.pad(tokens_BT, (0, padding), value=self.pad)
-            offsets = torch.arange(width, device=columns_BC.device) * self.embedding.num_embeddings
-            windows = columns_BC.unfold(1, width, 1) + offsets
-            sums = F.embedding_bag(windows.reshape(-1, width), table, mode="sum")
-            pooled_BF = sums.view(len(tokens_BT), -1, table.shape[1]).amax(dim=1)
-            pooled.append(F.relu(pooled_BF + bias))
-        return self._head(torch.cat(pooled, dim=1))
+        features_BK = torch.cat(pooled, dim=1)
+        if self.highway is None:
+            return self._say(features_BK)
+        return self._say(features_BK, self.highway(features_BK))
 
     def _filters(self) -> Iterator[tuple[Tensor, Tensor]]:
         for convolution in self.convolutions:
@@ -144,18 +160,96 @@ class ConvNetwork(TokenNetwork):
         """How much, so that every window is seen, one of padding alone too where there is one."""
         return min(self.columns - columns, width)
 
-    def _head(self, features_BK: Tensor) -> Tensor:
-        new_BK, gate_BK = self.highway(features_BK).chunk(2, dim=1)
-        gate_BK = gate_BK.sigmoid()
-        mixed_BK = gate_BK * F.relu(new_BK) + (1 - gate_BK) * features_BK
-        outputs_B: Tensor = self.output(self.dropout(mixed_BK))[:, 0]
+    def _say(self, features_BK: Tensor, highway: Tensor | None = None) -> Tensor:
+        """The output for the features and what the highway's matrices make of them."""
+        if highway is not None:
+            K = features_BK.shape[1]
+            new_BK, gate_BK = highway[:, :K], highway[:, -K:].sigmoid()  # the same, if shared
+            features_BK = torch.lerp(features_BK, F.relu(new_BK), gate_BK)
+        outputs_B: Tensor = self.output(self.dropout(features_BK))[:, 0]
         return outputs_B
 
-    def _make_tables(self) -> list[Tensor]:
-        """For each width a table (width * V, F): row k * V + v is filter column k times token v."""
-        tables = []
-        with torch.no_grad():
-            for weight, _ in self._filters():
-                columns_KEF = weight.permute(2, 1, 0)
-                tables.append((self.embedding.weight @ columns_KEF).flatten(0, 1).contiguous())
-        return tables
+    # --- without --------------------------------------------------------------------------------
+
+    @property
+    def _looks_up(self) -> bool:
+        """Whether windows are looked up in tables, or multiplied."""
+        return self.embedding.weight.device.type == "cpu"
+
+    def fast_outputs(self, tokens_BT: Tensor) -> Tensor:
+        """The same by table look-up, on a GPU by products of matrices."""
+        return self._head(self._maxima(self._kernels.get(), tokens_BT), unchanged=False)
+
+    def read_prefixes(self, tokens_BT: Tensor) -> PrefixStates:
+        """The largest sum of any window of the prefix, (T, B, K); -inf where it has none."""
+        kernels, (B, T) = self._kernels.get(), tokens_BT.shape
+        filters = [len(bias) for _, bias in self._filters()]
+        maxima_TBK = self.output.weight.new_full((T, B, sum(filters)), -torch.inf)
+        parts = zip(self.widths, kernels, maxima_TBK.split(filters, dim=2), strict=True)
+        for width, kernel, maxima_TBF in parts:
+            if width <= T:  # token by token those of the windows that end there
+                maxima_TBF[width - 1 :] = self._sums(kernel, tokens_BT, width).transpose(0, 1)
+        for before_BK, maxima_BK in pairwise(maxima_TBK):
+            torch.maximum(before_BK, maxima_BK, out=maxima_BK)
+        return (maxima_TBK,)
+
+    def completed_outputs(self, tokens_RT: Tensor, length: int, shared: PrefixStates) -> Tensor:
+        """Outputs (R,), the sums of the windows that end beyond the prefix computed."""
+        maxima_RK = self._maxima(self._kernels.get(unchanged=True), tokens_RT, length)
+        return self._head(torch.maximum(shared[0], maxima_RK), unchanged=True)
+
+    def _maxima(self, kernels: list[Tensor], tokens_BT: Tensor, length: int = 0) -> Tensor:
+        """The largest sums (B, K) of windows that end beyond ``length`` tokens."""
+        rows = _ROWS if self._looks_up else len(tokens_BT)
+        found = []
+        for tokens_RT in tokens_BT.split(rows):
+            T = max(int((tokens_RT != self.pad).any(dim=0).sum()), 1)
+            pooled = []
+            for width, kernel in zip(self.widths, kernels, strict=True):
+                columns_RC = F.pad(tokens_RT[:, :T], (0, self._padding(T, width)), value=self.pad)
+                start = max(length - width + 1, 0)
+                pooled.append(self._sums(kernel, columns_RC[:, start:], width).amax(dim=1))
+            found.append(torch.cat(pooled, dim=1))
+        return torch.cat(found)
+
+    def _sums(self, kernel: Tensor, columns_BC: Tensor, width: int) -> Tensor:
+        """The sums (B, W, F) of all windows of one width."""
+        if not self._looks_up:
+            windows_BWE = self.embedding(columns_BC).to(kernel.dtype).unfold(1, width, 1)
+            return F.linear(windows_BWE.flatten(2), kernel).float()
+        offsets = torch.arange(width) * self.embedding.num_embeddings
+        windows = columns_BC.unfold(1, width, 1) + offsets
+        sums = F.embedding_bag(windows.reshape(-1, width), kernel, mode="sum")
+        return sums.view(len(columns_BC), -1, kernel.shape[1])
+
+    def _head(self, maxima_BK: Tensor, unchanged: bool) -> Tensor:
+        bias_K = torch.cat([bias for _, bias in self._filters()])
+        features_BK = F.relu(maxima_BK + bias_K)
+        if self.highway is None:
+            return self._say(features_BK)
+        if self.scoring == torch.float32:
+            return self._say(features_BK, self.highway(features_BK))
+        weight, bias = self._rounded.get(unchanged)
+        return self._say(features_BK, F.linear(features_BK.to(self.scoring), weight, bias).float())
+
+    @torch.no_grad()
+    def _round_highway(self) -> tuple[Tensor, Tensor]:
+        assert self.highway is not None
+        return self.highway.weight.to(self.scoring), self.highway.bias.to(self.scoring)
+
+    @torch.no_grad()
+    def _make_kernels(self) -> list[Tensor]:
+        """Of each width a table on a CPU, elsewhere a matrix (F, E * w) in ``scoring``.
+
+        The table is (w * V, F), and its row k * V + v is filter column k times token v.
+        """
+        weights, tokens_VE = [weight for weight, _ in self._filters()], self.embedding.weight
+        if not self._looks_up:
+            return [weight.flatten(1).to(self.scoring) for weight in weights]
+        shapes = [(w, len(tokens_VE), F) for F, _, w in (weight.shape for weight in weights)]
+        if not self._memory or self._memory[0].dtype != tokens_VE.dtype:
+            # Kept: 250 MB at 5,000 tokens, which to get from the system costs four times the sums.
+            self._memory = [tokens_VE.new_empty(shape) for shape in shapes]
+        for weight, table_wVF in zip(weights, self._memory, strict=True):
+            torch.matmul(tokens_VE, weight.permute(2, 1, 0), out=table_wVF)
+        return [table_wVF.flatten(0, 1) for table_wVF in self._memory]

@@ -1,6 +1,6 @@
 """The network of a discriminator: tokens, embedded, to one output a sequence."""
 
-# Shapes: B sequences, T steps, E embedding
+# Shapes: B sequences, T steps, E embedding, R completions
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+PrefixStates = tuple[Tensor, ...]
 
 
 class TokenNetwork(nn.Module, ABC):
@@ -33,6 +35,23 @@ class TokenNetwork(nn.Module, ABC):
     def fast_outputs(self, tokens_BT: Tensor) -> Tensor:
         """The same without gradients; for networks that have a faster way."""
         return self(tokens_BT)  # type: ignore[no-any-return]
+
+    def read_prefixes(self, tokens_BT: Tensor) -> PrefixStates | None:
+        """What all completions of a prefix share, tensors (T, B, ...), those at t of t + 1 tokens.
+
+        None where there is no such thing.
+        """
+        return None
+
+    def completed_outputs(self, tokens_RT: Tensor, length: int, shared: PrefixStates) -> Tensor:
+        """``fast_outputs`` of completions of ``length`` tokens, each longer than that.
+
+        Args:
+            tokens_RT: int64, whole sequences.
+            length: of their prefixes.
+            shared: what ``read_prefixes`` gave for the prefix of each row, tensors (R, ...).
+        """
+        raise NotImplementedError
 
     def mask(self, tokens_BT: Tensor) -> Tensor:
         """True at what is to be read: real tokens, and one of the padding of an empty sequence."""

@@ -2,7 +2,8 @@
 
 The encoder of Vaswani et al. (2017, arXiv 1706.03762) with learnt positions, GELU and the norm
 before each part (Xiong et al., 2020, arXiv 2002.04745). Padding is masked: nothing attends to it,
-and it is not in the mean.
+and it is not in the mean. As every token sees those after it, completions of one prefix share
+nothing but the tokens, and each is read from its beginning.
 """
 
 # Shapes: B sequences, T steps, D width (= E, embedding)

@@ -57,6 +57,21 @@ def morgan_bits(smiles: Sequence[str]) -> np.ndarray:
     return table
 
 
+def tanimoto_matrix(bits_NF: np.ndarray, others_MF: np.ndarray) -> np.ndarray:
+    """Tanimoto similarities of N molecules to M others, float32 (N, M).
+
+    Args:
+        bits_NF: 0 and 1, float32. Two molecules without any bit have the similarity 1.
+        others_MF: the others.
+    """
+    common_NM = bits_NF @ others_MF.T
+    union_NM = bits_NF.sum(axis=1)[:, None] + others_MF.sum(axis=1) - common_NM
+    found: np.ndarray = np.divide(
+        common_NM, union_NM, out=np.ones_like(common_NM), where=union_NM > 0
+    )
+    return found
+
+
 def _circular(radius: int, *, roles: bool = False) -> Callable[[Molecule], Fingerprint]:
     invariants = rdFingerprintGenerator.GetMorganFeatureAtomInvGen() if roles else None
     generator = rdFingerprintGenerator.GetMorganGenerator(

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..failures import OnError
 from ..molecules.base import canonical_smiles
-from ..molecules.fingerprints import morgan_bits
+from ..molecules.fingerprints import morgan_bits, tanimoto_matrix
 from .base import Canonical, CreditBy, SetObjective
 
 _CHUNK = 1024  # rows of the similarity matrix at once
@@ -74,21 +74,17 @@ class InternalDiversity(SetObjective):
         return values
 
 
-def mean_similarities(bits_NF: np.ndarray) -> np.ndarray:
+def mean_similarities(bits_NF: np.ndarray, power: int = 1) -> np.ndarray:
     """Each molecule's mean Tanimoto similarity to the N - 1 others, float64 (N,).
 
     Args:
         bits_NF: 0 and 1, float32. Two molecules without any bit have the similarity 1.
+        power: of the similarities, before their mean is taken.
     """
-    N = len(bits_NF)
-    counts_N = bits_NF.sum(axis=1)
     found = []
-    for first in range(0, N, _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        common = bits_NF[rows] @ bits_NF.T
-        union = counts_N[rows, None] + counts_N - common
-        similarity = np.divide(common, union, out=np.ones_like(common), where=union > 0)
-        found.append((similarity.sum(axis=1, dtype=np.float64) - 1.0) / (N - 1))
+    for first in range(0, len(bits_NF), _CHUNK):
+        similarity = tanimoto_matrix(bits_NF[first : first + _CHUNK], bits_NF) ** power
+        found.append((similarity.sum(axis=1, dtype=np.float64) - 1.0) / (len(bits_NF) - 1))
     return np.concatenate(found)
 
 

@@ -13,7 +13,8 @@ wanted, and values of sets of other sizes do not compare.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -66,11 +67,7 @@ class FCD(SetObjective):
         )
         if len(features_RP) < 2:
             raise ValueError("the reference is one molecule; expected two or more")
-        self._mean_P = features_RP.mean(axis=0)
-        covariance_PP = np.cov(features_RP.T)
-        eigenvalues_P, vectors_PP = np.linalg.eigh(covariance_PP)
-        self._spread = float(np.trace(covariance_PP))
-        self._root_PP = vectors_PP * np.sqrt(eigenvalues_P.clip(min=0))
+        self._reference = Gaussian(features_RP.mean(axis=0), np.cov(features_RP.T))
 
     def adopt_canonical(self, canonical: Canonical | None) -> None:
         """RDKit's form, whatever the task's is."""
@@ -93,21 +90,51 @@ class FCD(SetObjective):
     def _features(self, forms: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The features X, and X L with C_r = L L^T."""
         features_NP = chemnet_features(forms)
-        return features_NP, features_NP @ self._root_PP
+        return features_NP, features_NP @ self._reference.root_PP
 
     def _distance(self, features_NP: np.ndarray, mixed_NP: np.ndarray) -> float:
-        """The distance; its last trace is the sum of the singular values of X L / sqrt(N - 1).
+        return frechet_distance(features_NP, self._reference, mixed_NP)
 
-        There X stands for the features less their mean.
-        """
-        scale = np.sqrt(max(len(features_NP) - 1, 1))
-        mean_P = features_NP.mean(axis=0)
-        X_NP = (features_NP - mean_P) / scale
-        Y_NP = (mixed_NP - mixed_NP.mean(axis=0)) / scale
-        gram = Y_NP @ Y_NP.T if len(Y_NP) < Y_NP.shape[1] else Y_NP.T @ Y_NP
-        overlap = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0)).sum()
-        apart = np.square(mean_P - self._mean_P).sum()
-        return float(apart + np.square(X_NP).sum() + self._spread - 2 * overlap)
+
+@dataclass(frozen=True)
+class Gaussian:
+    """What the distance asks of a set: the mean of its features, and their covariance."""
+
+    mean_P: np.ndarray
+    covariance_PP: np.ndarray
+
+    @cached_property
+    def root_PP(self) -> np.ndarray:
+        """L with C = L L^T."""
+        eigenvalues_P, vectors_PP = np.linalg.eigh(self.covariance_PP)
+        root: np.ndarray = vectors_PP * np.sqrt(eigenvalues_P.clip(min=0))
+        return root
+
+
+def frechet_distance(
+    features_NP: np.ndarray, reference: Gaussian, mixed_NP: np.ndarray | None = None
+) -> float:
+    """The distance of N molecules' features X from the reference's.
+
+    Its last trace is the sum of the singular values of X L / sqrt(N - 1), C_r = L L^T, where X
+    stands for the features less their mean.
+
+    Args:
+        features_NP: X.
+        reference: of the other set.
+        mixed_NP: X L, where it is known.
+    """
+    if mixed_NP is None:
+        mixed_NP = features_NP @ reference.root_PP
+    scale = np.sqrt(max(len(features_NP) - 1, 1))
+    mean_P = features_NP.mean(axis=0)
+    X_NP = (features_NP - mean_P) / scale
+    Y_NP = (mixed_NP - mixed_NP.mean(axis=0)) / scale
+    gram = Y_NP @ Y_NP.T if len(Y_NP) < Y_NP.shape[1] else Y_NP.T @ Y_NP
+    overlap = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0)).sum()
+    apart = np.square(mean_P - reference.mean_P).sum()
+    spread = np.trace(reference.covariance_PP)
+    return float(apart + np.square(X_NP).sum() + spread - 2 * overlap)
 
 
 @lru_cache(maxsize=1)

@@ -64,6 +64,29 @@ def unique_share(keys: Sequence[Hashable]) -> Estimate:
     return Estimate(len(counts) / n, _error_of_share(once, n, n - 1), n)
 
 
+def by_influence(value: float, influence_N: np.ndarray) -> Estimate:
+    """A smooth function of the distribution of N samples: the delta method.
+
+    Args:
+        value: the function's value.
+        influence_N: its derivative when one sample's weight grows at the cost of all others', up to
+            a constant (Hampel, 1974). The standard error is sd(influence) / sqrt(N).
+    """
+    return Estimate(value, mean_of(influence_N.tolist()).se, len(influence_N))
+
+
+def by_jackknife(value: float, without_G: np.ndarray, n: int) -> Estimate:
+    """Any function of n samples, from its values without each of G groups of them.
+
+    The standard error is sqrt((G - 1) / G sum_g (v_g - mean v)^2) (Tukey, 1958), groups of equal
+    size; with G = n it is the jackknife.
+    """
+    G = len(without_G)
+    if G < LEAST:
+        return Estimate(value, math.nan, n)
+    return Estimate(value, math.sqrt((G - 1) * float(np.var(without_G))), n)
+
+
 def _error_of_share(share: float, n: int, degrees: int) -> float:
     if n < LEAST:
         return math.nan

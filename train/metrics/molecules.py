@@ -4,18 +4,18 @@ Validity, uniqueness and novelty as MOSES defines them (Polykovskiy et al., 2020
 the distinct of the valid, those of the distinct that are not in the reference. Internal diversity
 is one minus the mean Tanimoto similarity of pairs (Morgan fingerprints, radius 2, 1,024 bits);
 unlike MOSES a molecule is not paired with itself.
+What compares molecules with a reference is in moses.py.
 """
 
 # Shapes: N molecules
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from ...rewards.molecules import QED, canonical_smiles
 from ...rewards.molecules.fingerprints import morgan_bits
 from ...rewards.sets.diversity import mean_similarities
-from .estimate import LEAST, NOTHING, Estimate, mean_of, share_of, unique_share
+from .estimate import NOTHING, Estimate, by_influence, mean_of, share_of, unique_share
 
 _MOST_PAIRED = 10_000  # molecules whose pairs are all looked at
 
@@ -27,9 +27,8 @@ def molecule_figures(texts: Sequence[str], reference: Iterable[str]) -> dict[str
         texts: what was generated, valid or not.
         reference: SMILES that are not new, usually the training data.
     """
-    forms = {text: canonical_smiles(text) for text in texts}
-    written = [text for text in texts if forms[text] is not None]  # RDKit may not read its own form
-    valid = [forms[text] for text in written]
+    written = valid_molecules(texts)
+    valid = [canonical_smiles(text) for text in written]
     distinct = set(valid)
     known = {canonical_smiles(text) for text in reference}
     druglikeness = [q for q in QED().score_texts(written) if q is not None]
@@ -42,16 +41,23 @@ def molecule_figures(texts: Sequence[str], reference: Iterable[str]) -> dict[str
     }
 
 
-def internal_diversity(smiles: Sequence[str]) -> Estimate:
-    """One minus the mean Tanimoto similarity of all pairs of valid molecules.
+def valid_molecules(texts: Sequence[str]) -> list[str]:
+    """Those that RDKit accepts, in their order."""
+    return [text for text in texts if canonical_smiles(text) is not None]
 
-    A U-statistic: its standard error is 2 sd(row means) / sqrt(N) (Hoeffding, 1948). Of more than
-    10,000 molecules the first 10,000 are taken.
+
+def internal_diversity(smiles: Sequence[str], power: int = 1) -> Estimate:
+    """IntDiv_p: one minus the power mean of the Tanimoto similarities of all pairs.
+
+    1 - (mean similarity^p)^(1/p) of valid molecules, p the power; the mean is a U-statistic, whose
+    standard error is 2 sd(row means) / sqrt(N) (Hoeffding, 1948). Of more than 10,000 molecules the
+    first 10,000 are taken.
     """
     forms = smiles[:_MOST_PAIRED]
-    N = len(forms)
-    if N < 2:
+    if len(forms) < 2:
         return NOTHING
-    means_N = mean_similarities(morgan_bits(forms))
-    error = 2 * float(means_N.std(ddof=1)) / math.sqrt(N) if N >= LEAST else math.nan
-    return Estimate(1.0 - float(means_N.mean()), error, N)
+    means_N = mean_similarities(morgan_bits(forms), power)
+    mean = float(means_N.mean())
+    root = mean ** (1 / power)
+    slope = root / (power * mean) if mean else 0.0  # of the root, at the mean
+    return by_influence(1.0 - root, 2 * slope * means_N)

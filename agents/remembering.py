@@ -1,0 +1,67 @@
+"""What an agent remembers of the best sequences, its own and others', to learn from them again."""
+
+# Shapes: B sequences, T steps, A actions
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..envs import Sequences
+from .replay import read_experience
+from .taught import TaughtAgent
+
+
+class RememberingAgent(TaughtAgent):
+    """An agent with a memory of good sequences; ``self.replay`` is what is in it."""
+
+    def remember(self, sequences: Sequences | list[str], scores: Tensor | list[float]) -> None:
+        """Keep the best of these for replay; with ``experience`` a file's, before the first round.
+
+        They may be anybody's: what is learnt from replayed sequences holds whoever wrote them, and
+        their scores are taken for what the task's reward would say. What the task's constraint
+        forbids is left out.
+
+        Args:
+            sequences: what was written.
+            scores: what each was worth; NaN: not known.
+
+        Raises:
+            ValueError: a sequence is too long, or is none of the vocabulary.
+        """
+        assert self.task is not None
+        sequences, canonical = self._real_sequences(sequences), self.task.canonical
+        values_B = torch.as_tensor(scores).to(self.device)
+        values_B = values_B.masked_fill(~self._can_be_written(sequences), torch.nan)
+        keys = [(canonical(text) if canonical else None) or text for text in sequences.texts]
+        self.replay.add(keys, sequences, values_B)
+
+    def _read_experience(self) -> None:
+        """Begin with what is known from a file; where the agent has begun, it has read it."""
+        if self.experience is not None and self.rounds == 0 and not len(self.replay):
+            self.remember(*read_experience(self.experience))
+
+    def _draw_replayed(self, seed: int) -> tuple[Sequences, Tensor]:
+        """Remembered sequences and their scores."""
+        tokens, values_B = self.replay.draw(self.replay_batch_size, seed)
+        vocabulary = self.policy.vocabulary
+        tokens_BT = pad_sequence(tokens, batch_first=True, padding_value=vocabulary.pad)
+        sequences = Sequences.from_tokens(tokens_BT.to(self.device), vocabulary)
+        return sequences, values_B.to(self.device)
+
+    def _can_be_written(self, sequences: Sequences) -> Tensor:
+        """Whether the constraint allows every token; bool (B,)."""
+        tokens_BT = sequences.tokens_BT.to(self.device)
+        allowed_BTA = self._allowed(tokens_BT)
+        if allowed_BTA is None:
+            return torch.ones_like(tokens_BT[:, 0], dtype=torch.bool)
+        chosen_BT1 = tokens_BT.clamp(max=self.policy.vocabulary.num_actions - 1)[:, :, None]
+        padding_BT = tokens_BT == self.policy.vocabulary.pad
+        return (allowed_BTA.gather(2, chosen_BT1)[:, :, 0] | padding_BT).all(dim=1)
+
+    def _allowed(self, tokens_BT: Tensor) -> Tensor | None:
+        """The masks under which the tokens were written, (B, T, A); None without a constraint."""
+        if self.constraint is None:
+            return None
+        bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
+        return bound.along(tokens_BT)

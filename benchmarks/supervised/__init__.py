@@ -1,0 +1,1 @@
+"""What supervised learners reach, beside the limit where it is known: a file for each family."""

@@ -1,0 +1,31 @@
+"""The example configurations train, with little to do."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from tokengym.train.command_line import main
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+SMALL = (
+    *("--agent.policy_kwargs", "{hidden: 8, embedding: 4}", "--agent.batch_size", "2"),
+    *("--agent.discriminator_steps", "1", "--task_options", "{max_length: 20}"),
+    *("--pretrain.epochs", "1", "--pretrain.discriminator_steps", "1"),
+    *("--total_timesteps", "1", "--samples", "6"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:in every round all sequences were worth the same")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_it_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rdkit")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.smi").write_text("\n".join(["CCO", "CCN", "c1ccccc1", "CC(C)O"] * 4) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", str(path), "--data", "mine.smi", "--run", "a", *SMALL])
+    assert ended.value.code == 0
+    with open("a/samples.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 6

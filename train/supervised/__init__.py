@@ -1,0 +1,31 @@
+"""The supervised path: learners that fit a policy to real sequences."""
+
+from .gumbel import (
+    Gumbel,
+    annealed_temperature,
+    draw_without_replacement,
+    gumbel_max,
+    gumbel_softmax,
+    gumbel_softmax_log_density,
+    inverse_temperature,
+    straight_through,
+)
+from .learner import Learner
+from .loading import load_learner
+from .scheduled_sampling import ScheduledSampling
+from .teacher_forcing import TeacherForcing
+
+__all__ = [
+    "Gumbel",
+    "Learner",
+    "ScheduledSampling",
+    "TeacherForcing",
+    "annealed_temperature",
+    "draw_without_replacement",
+    "gumbel_max",
+    "gumbel_softmax",
+    "gumbel_softmax_log_density",
+    "inverse_temperature",
+    "load_learner",
+    "straight_through",
+]
