@@ -73,12 +73,21 @@ def load_target(target: str) -> object:
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in dir(found) if not name.startswith("_")]
+            names = [name for name in dir(found) if _is_own(found, name)]
             near = difflib.get_close_matches(part, names, n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else _listed(names)
             raise UnknownTargetError(f"{module_name} has no {part!r}, wanted for {target!r}{hint}")
         found = getattr(found, part)
     return found
+
+
+def _is_own(found: object, name: str) -> bool:
+    """Whether a public name of a module is something to call that was not imported from another."""
+    value = getattr(found, name)
+    made_here = getattr(value, "__module__", "") == getattr(found, "__name__", "")
+    return (
+        name[0].isalpha() and callable(value) and (made_here or not hasattr(value, "__qualname__"))
+    )
 
 
 def _listed(names: list[str]) -> str:
