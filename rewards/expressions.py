@@ -82,12 +82,12 @@ def load_target(target: str) -> object:
 
 
 def _is_own(found: object, name: str) -> bool:
-    """Whether a public name of a module is something to call that was not imported from another."""
+    """Whether a public name of a module is something to call, and not from another module."""
     value = getattr(found, name)
-    made_here = getattr(value, "__module__", "") == getattr(found, "__name__", "")
-    return (
-        name[0].isalpha() and callable(value) and (made_here or not hasattr(value, "__qualname__"))
+    elsewhere = hasattr(value, "__qualname__") and value.__module__ != getattr(
+        found, "__name__", ""
     )
+    return name[0].isalpha() and callable(value) and not elsewhere
 
 
 def _listed(names: list[str]) -> str:

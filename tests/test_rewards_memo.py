@@ -162,6 +162,20 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
         step += 1
 
 
+@pytest.mark.parametrize("value", ["abc", float("inf"), 1e300, b"blob"])
+def test_a_file_with_what_is_no_score_says_so(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "scores.sqlite"
+    SQLiteMemo(path, "mine").put_many({"CCO": 0.5, "CC": 0.25})
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE scores SET value = ? WHERE key = 'CCO'", (value,))
+    connection.close()
+    memo = SQLiteMemo(path, "mine")
+    assert memo.get_many(["CC"]) == [0.25]
+    with pytest.raises(MemoError, match=r"scores.sqlite holds .* as the score of 'CCO', which is"):
+        memo.get_many(["CC", "CCO"])
+    memo.close()
+
+
 ASKED: deque[str] = deque()  # no plain value, so it does not tell scores apart
 
 

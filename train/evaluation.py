@@ -224,9 +224,11 @@ def scored_of(row: Mapping[str, float | None], name: str) -> str:
 
     The others failed, or were not paid for; figures of something else say by their names of what.
     """
-    n, most = row.get(f"{name}_n"), max(n or 0 for key, n in row.items() if key.endswith("_n"))
-    few = n is not None and n < most and name.split("/")[0] == "reward"
-    return f" of {n:,.0f}" if few else ""
+    n = row.get(f"{name}_n")
+    if n is None or name.partition("/")[0] != "reward":
+        return ""
+    most = max(known for key, known in row.items() if key.endswith("_n") and known is not None)
+    return f" of {n:,.0f}" if n < most else ""
 
 
 def _cell(value: float | None, error: float | None) -> str:
