@@ -160,7 +160,7 @@ def test_a_mean_of_few_rewards_says_of_how_many() -> None:
     for name, n in (("reward", 7), ("reward/a", 20), ("reward/b", 0), ("qed", 10)):
         figures |= {name: 0.25 if n else None, f"{name}_se": 0.1 if n else None, f"{name}_n": n}
     lines = printed({"x": figures, "y": figures}, 60).splitlines()
-    shown = {line.split()[0]: line.split()[1:] for line in lines if line}
+    shown = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
     assert shown["reward"] == ["0.250±0.100", "of", "7"] * 2
     assert shown["reward/a"] == ["0.250±0.100"] * 2
     assert shown["reward/b"] == ["-", "of", "0"] * 2
