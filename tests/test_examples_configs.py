@@ -26,9 +26,9 @@ def test_it_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     pytest.importorskip("rdkit")
     monkeypatch.chdir(tmp_path)
     Path("mine.smi").write_text("\n".join(["CCO", "CCN", "c1ccccc1", "CC(C)O"] * 4) + "\n")
+    is_fit = "\nlearner:" in path.read_text(encoding="utf-8")
+    command, small = ("fit", FIT) if is_fit else ("train", TRAIN)
     with pytest.raises(SystemExit) as ended:
-        is_fit = "\nlearner:" in path.read_text(encoding="utf-8")
-        command, small = ("fit", FIT) if is_fit else ("train", TRAIN)
         main([command, str(path), "--data", "mine.smi", "--run", "a", *small])
     assert ended.value.code == 0
     with open("a/samples.csv", newline="") as file:
