@@ -50,6 +50,22 @@ def fingerprint(value: object) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def told_by(values: Iterable[object], version: str | int) -> str:
+    """The fingerprint of values; a version stands for those that cannot be told by themselves.
+
+    Raises:
+        Unnameable: for such a value, when the version is empty.
+    """
+    found = []
+    for value in values:
+        try:
+            found.append(fingerprint(value))
+        except Unnameable:
+            if version == "":
+                raise
+    return fingerprint(found)
+
+
 def arguments_of(
     function: Callable[..., object],
     args: tuple[object, ...],

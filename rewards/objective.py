@@ -7,10 +7,10 @@ objective is asked and what becomes of its failures is in black_box.py.
 # Shapes: B sequences
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 from torch import Tensor
@@ -23,32 +23,14 @@ from .crew import called
 from .executing import Where
 from .failures import ObjectiveError, OnError
 from .memo import Memo, SQLiteMemo
-from .namespace import Unnameable, arguments_of, fingerprint
+from .namespace import Unnameable, arguments_of, fingerprint, told_by
+from .options import Canonical, KeepingOptions, ObjectiveOptions
 from .state import State, with_prefix
 
 if TYPE_CHECKING:
     from ..envs.sequences import Sequences
 
-Canonical = Callable[[str], str | None]
 __all__ = ["KeepingOptions", "Objective", "ObjectiveError", "ObjectiveOptions"]
-
-
-class KeepingOptions(TypedDict, total=False):
-    """The keywords that every objective takes; ``Objective`` says what they mean."""
-
-    canonical: Canonical | Literal["task"] | None
-    memo: bool | str | Path
-    version: str | int
-    budget: int | None
-    on_error: OnError
-    max_failed_share: float
-
-
-class ObjectiveOptions(KeepingOptions, total=False):
-    """Those, and where to score; for whatever is Python called by us."""
-
-    executor: Where | None
-    timeout: float | None
 
 
 class Objective(BlackBox):
@@ -211,19 +193,16 @@ class Objective(BlackBox):
             ValueError: an argument is no plain value, so it cannot be told from another.
         """
         bases = [b for b in type(self).__mro__ if issubclass(b, Objective) and b is not Objective]
-        told = [fingerprint([bases, self.version])]
-        for value in (self._arguments, self.canonical):
-            try:
-                told.append(fingerprint(value))
-            except Unnameable as error:
-                if self.version == "":
-                    raise ValueError(
-                        f"objective {self.name!r} was made with {error}, which cannot be told "
-                        "from another such value in a memo on disk; give it a version= that "
-                        "changes whenever that does, or memo=True"
-                    ) from error
+        try:
+            told = told_by([[bases, self.version], self._arguments, self.canonical], self.version)
+        except Unnameable as error:
+            raise ValueError(
+                f"objective {self.name!r} was made with {error}, which cannot be told from another "
+                "such value in a memo on disk; give it a version= that changes whenever that does, "
+                "or memo=True"
+            ) from error
         kind = type(self)
-        return f"{self.name} {kind.__module__}.{kind.__qualname__} {fingerprint(told)}"
+        return f"{self.name} {kind.__module__}.{kind.__qualname__} {told}"
 
     @property
     def asks_again(self) -> bool:
