@@ -27,6 +27,7 @@ from pathlib import PurePath
 import numpy as np
 import torch
 
+_CACHED = type(functools.lru_cache(len))
 _PLAIN = (
     *(bool, int, float, complex, str, bytes, tuple, list, set, frozenset, dict, range),
     *(PurePath, re.Pattern, np.ndarray, np.generic, torch.Tensor),
@@ -147,8 +148,10 @@ def _described_globals(function: types.FunctionType) -> dict[str, object]:
     while waiting:
         here = waiting.pop()
         for name in _global_names(here.__code__):
-            value = inspect.unwrap(here.__globals__.get(name))  # type: ignore[arg-type]
-            if name in found or name not in here.__globals__:
+            value = here.__globals__.get(name, types)  # what is none of these is left out
+            if isinstance(value, _CACHED):
+                value = value.__wrapped__
+            if name in found:
                 continue
             if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
                 found[name] = _described_function(value)

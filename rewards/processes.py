@@ -202,7 +202,7 @@ def _portable(error: Exception) -> Exception:
 
 def _serve(connection: Connection, pickled: bytes) -> None:
     """A worker process: load the scorer, say so, then answer until the pipe ends."""
-    os.setsid()  # Ctrl-C is the parent's; and what the scorer starts ends with this process
+    os.setsid()  # Ctrl-C is the parent's; and what is in this group ends with us
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         scorer: Scorer = pickle.loads(pickled)

@@ -128,11 +128,12 @@ def test_an_argument_without_a_value_needs_a_version(tmp_path: Path) -> None:
 
 
 MODULE = """
-import math
+import functools, math
 SCALE = 1
 TABLE = {{"C": 1.0}}
 CALLS = 0
 OTHER = object()
+@functools.lru_cache
 def helper(text):
     return [SCALE * math.sqrt(len(c)) for c in text]
 def back(text):

@@ -51,7 +51,7 @@ class SetObjective(Reward):
     as they are. What has none, such as a string that is no molecule, is not in it and scores 0.0.
 
     Args:
-        credit_by: ``"marginal"`` or ``"shared"``, as the top of this file says.
+        credit_by: ``"marginal"``, what the set would lose without it, or ``"shared"``, the value.
         on_error: ``"raise"`` an ``ObjectiveError``, or ``"skip"``: a set that cannot be valued, and
             a text that has no form because that raised, are not ok.
 

@@ -128,7 +128,7 @@ class LineProcess:
             kill_group(self._process)
 
     def stop(self, patience: float = 0.0) -> None:
-        """End the program and what it has started; leave no zombie.
+        """End the program and its process group; leave no zombie.
 
         Args:
             patience: seconds that it is given to end by itself, as its standard input has ended.
