@@ -128,7 +128,7 @@ def test_an_expression_may_go_over_several_lines(text: str) -> None:
         ("valid for x in y", "expected one expression"),
         ("valid +", "invalid syntax"),
         ("valid#2", "unknown reward 'valid#2'; did you mean valid"),
-        (f"{ME}:plane", "no 'plian'.*did you mean plain"),
+        (f"{ME}:plane", "no 'plane'.*did you mean plain"),
         (f"{ME}:nothere", "no 'nothere', .*; it has decorated, plain, test_.*, ..."),
     ],
 )
