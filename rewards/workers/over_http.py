@@ -121,14 +121,14 @@ class HTTPObjective(Objective):
 
 def _checked_address(url: str) -> str:
     """Scheme, host and path, for messages: what follows them may be secret."""
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"url is {url!r}; expected http:// or https:// and a host")
+    parts = urlsplit(url if isinstance(url, str) else "")
     if "@" in parts.netloc:
         raise ValueError(
             f"the url of {parts.hostname} holds a user name or a password, which is not sent; give "
             'headers={"Authorization": "Basic ..."}'
         )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"url is {url!r}; expected http:// or https:// and a host")
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
