@@ -109,7 +109,7 @@ def test_a_program_that_does_not_shake_hands(program: Any, mode: str, message: s
     before = children()
     with pytest.raises(WorkerStartError, match=message):
         program(mode, timeout=0.5 if mode == "says_nothing" else 30.0)
-    assert children() == before
+    assert children() <= before
 
 
 def test_death_restarts_the_program_and_asks_once_more(program: Any, tmp_path: Path) -> None:
@@ -243,14 +243,14 @@ def test_no_process_is_left_after_close_or_garbage_collection(program: Any) -> N
     reward.score_texts(["a", "bb"])
     assert len(children() - before) == 2
     reward.close()
-    assert children() == before
+    assert children() <= before
     assert reward.score_texts(["ccc"]) == [3.0]  # it starts again
     reward.close()
     forgotten = ExternalProgram([sys.executable, FAULTY, "answers"], timeout=30.0)
     assert len(children() - before) == 1
     del forgotten
     gc.collect()
-    assert children() == before
+    assert children() <= before
 
 
 def test_a_fork_that_ends_leaves_the_program_alone(program: Any) -> None:
@@ -340,7 +340,7 @@ def test_faults_of_a_program_that_writes_a_file(then: str, message: str) -> None
     before = children()
     with pytest.raises(ObjectiveError, match=message):
         file_program(then, timeout=1.0 if "sleep" in then else 60.0).score_texts(TEXTS)
-    assert children() == before
+    assert children() <= before
 
 
 @pytest.mark.filterwarnings("ignore:objective")
