@@ -164,9 +164,9 @@ def main() -> int:
     story = (
         f"Area under the mean score of the {BEST} best molecules over {CALLS:,} different ones "
         "(PMO, Gao et al., 2022), best 1. All begin from one prior of the 10,000 built-in "
-        "molecules; *prior* learns nothing. One that does not find so many keeps its last mean for "
-        f"the rest; it ends after {_MOST_TOKENS:,} tokens. REINVENT's figure is that of PMO, with a "
-        "prior of 250,000 molecules of ZINC."
+        "molecules; *prior* learns nothing. One that does not find so many keeps its last mean "
+        f"for the rest; it ends after {_MOST_TOKENS:,} tokens. REINVENT's figure is that of PMO, "
+        "with a prior of 250,000 molecules of ZINC."
     )
     columns = {
         "top_10": "top 10 at the end",

@@ -34,8 +34,8 @@ Settings = Mapping[str, Any]
 CPU_SECONDS = "cpu_seconds"
 _TITLE = """# Results
 
-What the long benchmarks measured, `python -m benchmarks.<name>`; each writes its own section, of the
-cases that are finished. What is not here was not measured.
+What the long benchmarks measured, `python -m benchmarks.<name>`; each writes its own section, of
+the cases that are finished. What is not here was not measured.
 """
 
 
