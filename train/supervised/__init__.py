@@ -12,12 +12,14 @@ from .gumbel import (
 )
 from .learner import Learner
 from .loading import load_learner
+from .professor_forcing import ProfessorForcing
 from .scheduled_sampling import ScheduledSampling
 from .teacher_forcing import TeacherForcing
 
 __all__ = [
     "Gumbel",
     "Learner",
+    "ProfessorForcing",
     "ScheduledSampling",
     "TeacherForcing",
     "annealed_temperature",
