@@ -10,6 +10,7 @@ from .gumbel import (
     inverse_temperature,
     straight_through,
 )
+from .gumbel_gan import GumbelGAN
 from .learner import Learner
 from .loading import load_learner
 from .professor_forcing import ProfessorForcing
@@ -18,6 +19,7 @@ from .teacher_forcing import TeacherForcing
 
 __all__ = [
     "Gumbel",
+    "GumbelGAN",
     "Learner",
     "ProfessorForcing",
     "ScheduledSampling",
