@@ -72,7 +72,8 @@ class GumbelGAN(Learner):
         beta: 1 / tau at the end of the annealing, at least 1.
         annealing: adversarial steps until then.
         pretraining: steps of teacher forcing at the beginning.
-        adversarial_learning_rate: of both players after them, with the same schedule.
+        adversarial_learning_rate: of the policy after them, with the same schedule.
+        discriminator_learning_rate: of the discriminator; the policy's is best well below it.
         discriminator: ``"convolutional"``, ``"recurrent"`` or ``"transformer"``.
         discriminator_kwargs: of its network, such as ``{"embedding": 32}``.
         **options: of ``Learner``.
@@ -91,6 +92,7 @@ class GumbelGAN(Learner):
         annealing: int = 2000,
         pretraining: int = 1000,
         adversarial_learning_rate: float = 1e-4,
+        discriminator_learning_rate: float = 1e-3,
         discriminator: str = "convolutional",
         discriminator_kwargs: dict[str, Any] | None = None,
         **options: Any,
@@ -99,10 +101,14 @@ class GumbelGAN(Learner):
         check_known("loss", loss, get_args(AdversarialLoss))
         check_least(1, beta=beta, annealing=annealing)
         check_least(0, pretraining=pretraining)
-        check_positive(adversarial_learning_rate=adversarial_learning_rate)
+        check_positive(
+            adversarial_learning_rate=adversarial_learning_rate,
+            discriminator_learning_rate=discriminator_learning_rate,
+        )
         self.feedback, self.one_hot, self.loss = feedback, one_hot, loss
         self.beta, self.annealing, self.pretraining = beta, annealing, pretraining
         self.adversarial_learning_rate = adversarial_learning_rate
+        self.discriminator_learning_rate = discriminator_learning_rate
         self.discriminator, self.discriminator_kwargs = discriminator, discriminator_kwargs
         self._recipe = _recipe(discriminator, discriminator_kwargs or {})
         self._network: TokenNetwork | None = None
@@ -141,11 +147,12 @@ class GumbelGAN(Learner):
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Of the policy two, one for each way to learn, and the discriminator's."""
-        rate = self.adversarial_learning_rate
         return {
             "pretraining": self.adam(self.policy),
-            "policy": self.adam(self.policy, learning_rate=rate),
-            "discriminator": self.adam(self.network, learning_rate=rate),
+            "policy": self.adam(self.policy, learning_rate=self.adversarial_learning_rate),
+            "discriminator": self.adam(
+                self.network, learning_rate=self.discriminator_learning_rate
+            ),
         }
 
     def temperature(self, step: int) -> float:
