@@ -3,7 +3,7 @@
     python -m benchmarks.supervised --only Markov --seeds 2 --json figures.json
 
 CPU time of one thread. Prints a row for each figure, seed by seed, with its standard error over
-samples; exits 1 when a floor is missed that limits.py, adversarial.py or text.py states.
+samples; exits 1 when a floor is missed that one of their files states.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import adversarial, limits, text
+from . import adversarial, estimators, limits, text
 from .case import Row
 
 Results = list[tuple[str, int, Row]]
@@ -51,7 +51,7 @@ def main() -> int:
     torch.set_num_threads(1)
     results: Results = []
     texts = text.cases(options.data, options.text_seconds)
-    for case in [*limits.cases(), *adversarial.cases(), *texts]:
+    for case in [*limits.cases(), *estimators.cases(), *adversarial.cases(), *texts]:
         if options.only.lower() not in case.name.lower():
             continue
         for seed in range(options.seeds):
