@@ -97,6 +97,11 @@ class RecurrentPolicy(Policy):
 
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
         """One token; logits (B, A)."""
+        features_BH, state = self.step_features(tokens_B, state)
+        return self.output(features_BH), state
+
+    def step_features(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token; features (B, H), which ``output`` makes the logits of."""
         if self._table is None or torch.is_grad_enabled():
             gates = self._inputs(self.embedding(tokens_B), 0)
         else:
@@ -106,7 +111,7 @@ class RecurrentPolicy(Policy):
             if layer:
                 gates = self._inputs(new[-self.states], layer)
             new += self._cell(gates, state[layer * self.states :][: self.states], layer)
-        return self.output(new[-self.states]), tuple(new)
+        return new[-self.states], tuple(new)
 
     @contextmanager
     def fixed_weights(self) -> Iterator[None]:
