@@ -20,7 +20,7 @@ from .precision import at_least_float32, in_precision
 from .sharpening import Sharpening
 
 TILE_ROWS = 1024
-COMPACT_EVERY = 4
+COMPACT_EVERY = 2
 
 
 @torch.no_grad()
