@@ -176,7 +176,9 @@ def print_figures(rows: Summary, console: Console) -> None:
     """
     names = figure_names(rows)
     cells = {
-        label: [_cell(row.get(name), row.get(f"{name}_se")) for name in names]
+        label: [
+            _cell(row.get(name), row.get(f"{name}_se")) + scored_of(row, name) for name in names
+        ]
         for label, row in rows.items()
     }
     if len(rows) == 1:
@@ -209,12 +211,24 @@ def figure_names(rows: Summary) -> list[str]:
 
 def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")  # rather than figures, which would be cut short
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for label, cells in rows.items():
         table.add_row(label, *cells)
     return table
+
+
+def scored_of(row: Mapping[str, float | None], name: str) -> str:
+    """``" of 7"`` where a mean of rewards is over 7 sequences and the row is of more.
+
+    The others failed, or were not paid for; figures of something else say by their names of what.
+    """
+    n = row.get(f"{name}_n")
+    if n is None or name.partition("/")[0] != "reward":
+        return ""
+    most = max(known for key, known in row.items() if key.endswith("_n") and known is not None)
+    return f" of {n:,.0f}" if n < most else ""
 
 
 def _cell(value: float | None, error: float | None) -> str:
