@@ -28,6 +28,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from .heads import head_of
 from .plans import Backend, Plan, Scheme, Tile
 from .precision import at_least_float32
 from .sampling import Masks, complete, count_written, read_prefix
@@ -99,12 +100,15 @@ class _Tiled(_Writer):
         tokens_BT = plan.sequences.tokens_BT
         _, self.state = read_prefix(plan.policy, tokens_BT[:, :0])
         self.masks = None if plan.bound is None else Masks.after(plan.bound, tokens_BT[:, :0])
+        needs_logits = plan.bound is not None or plan.scheme == "arithmetic"
+        self.head = None if needs_logits else head_of(plan.policy)
+        self.read_token = plan.policy.step if self.head is None else self.head.step
 
     def write(self, t: int, b_R: Tensor, n_R: Tensor) -> Iterator[Tile]:
         """Read token t everywhere, then complete, ``tile_rows`` rows at a time."""
         plan, masks = self.plan, self.masks
         tokens_BT = plan.sequences.tokens_BT
-        logits_BA, self.state = plan.policy.step(tokens_BT[:, t], self.state)
+        x_BX, self.state = self.read_token(tokens_BT[:, t], self.state)
         self.masks = masks = None if masks is None else masks.read(tokens_BT[:, t])
         for b, n in zip(b_R.split(plan.tile_rows), n_R.split(plan.tile_rows), strict=True):
             if len(b) == 0:
@@ -115,12 +119,13 @@ class _Tiled(_Writer):
                 plan.policy,
                 tokens_RT,
                 t + 1,
-                logits_BA[b],
+                x_BX[b],
                 plan.policy.branch(self.state, b),
                 plan.draws(b, t, n),
                 masks=None if masks is None else masks.select(b),
                 exclude_R=plan.excluded(b, t),
                 compact_every=plan.compact_every,
+                head=self.head,
             )
             yield Tile(t, b, n, tokens_RT, written)
 

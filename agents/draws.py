@@ -47,15 +47,27 @@ class Draws(ABC):
         """The draws of these rows and those, of one scheme."""
 
 
+class PointDraws(Draws):
+    """Draws by one point a row and step, which is known before the logits are."""
+
+    @abstractmethod
+    def points(self, step: int, dtype: torch.dtype) -> Tensor:
+        """Where in the CDF the tokens of a step are, in [0, 1), (R,)."""
+
+    def draw(self, step: int, logits_RA: Tensor) -> Tensor:
+        """The tokens of a step."""
+        return sample_categorical(logits_RA, self.points(step, logits_RA.dtype))
+
+
 @dataclass(frozen=True)
-class Independent(Draws):
+class Independent(PointDraws):
     """Every row its own uniform at every step."""
 
     uniforms: Uniforms
 
-    def draw(self, step: int, logits_RA: Tensor) -> Tensor:
-        """The tokens of a step."""
-        return sample_categorical(logits_RA, self.uniforms.at(step, logits_RA.dtype))
+    def points(self, step: int, dtype: torch.dtype) -> Tensor:
+        """The uniforms."""
+        return self.uniforms.at(step, dtype)
 
     def select(self, rows: Tensor) -> Self:
         """The draws of these rows."""
@@ -67,7 +79,7 @@ class Independent(Draws):
 
 
 @dataclass(frozen=True)
-class Systematic(Draws):
+class Systematic(PointDraws):
     """The completions of a prefix on a shifted lattice, one shift and one generator a step.
 
     Args:
@@ -84,12 +96,12 @@ class Systematic(Draws):
     units_U: Tensor
     completions: int
 
-    def draw(self, step: int, logits_RA: Tensor) -> Tensor:
-        """The tokens of a step."""
+    def points(self, step: int, dtype: torch.dtype) -> Tensor:
+        """The lattice's."""
         chosen_R = (self.generator.at(step, torch.float64) * len(self.units_U)).long()
         places_R = self.n_R * self.units_U[chosen_R] % self.completions
         points_R = (self.shift.at(step, torch.float64) + places_R.double() / self.completions) % 1.0
-        return sample_categorical(logits_RA, _below_one(points_R, logits_RA.dtype))
+        return _below_one(points_R, dtype)
 
     def select(self, rows: Tensor) -> Self:
         """The draws of these rows."""

@@ -14,7 +14,7 @@ from ..envs import Constraint, Sequences
 from .draws import Draws, completion_draws
 from .losses import token_log_probs
 from .policies import Policy
-from .sampling import COMPACT_EVERY
+from .sampling import COMPACT_EVERY, TILE_ROWS
 
 Backend = Literal["auto", "reference", "tiled", "graph", "triton"]
 Scheme = Literal["plain", "systematic", "arithmetic", "reuse", "backward"]
@@ -30,7 +30,7 @@ class Plan:
     scheme: Scheme = "plain"
     seed: int = 0
     constraint: Constraint | None = None
-    tile_rows: int = 512
+    tile_rows: int = TILE_ROWS
     compact_every: int = COMPACT_EVERY
     first: int = 0
 

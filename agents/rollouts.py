@@ -29,7 +29,7 @@ from ..rewards import Scores
 from .completions import Backend, Plan, Scheme, Tile, tiles
 from .policies import Policy
 from .precision import in_precision
-from .sampling import COMPACT_EVERY
+from .sampling import COMPACT_EVERY, TILE_ROWS
 
 Scorer = Callable[[Sequences], Scores]
 
@@ -69,7 +69,7 @@ def action_values(
     seed: int = 0,
     constraint: Constraint | None = None,
     dtype: torch.dtype | None = None,
-    tile_rows: int = 512,
+    tile_rows: int = TILE_ROWS,
     compact_every: int = COMPACT_EVERY,
     first: int = 0,
 ) -> Rollouts:

@@ -14,12 +14,13 @@ from torch import Tensor
 from ..envs import Constraint, Sequences, Vocabulary
 from .counter_rng import Uniforms
 from .draws import Draws, Independent
+from .heads import Head
 from .policies import Policy, State
 from .precision import at_least_float32, in_precision
 from .sharpening import Sharpening
 
 TILE_ROWS = 1024
-COMPACT_EVERY = 4
+COMPACT_EVERY = 2
 
 
 @torch.no_grad()
@@ -152,7 +153,7 @@ def complete(
     policy: Policy,
     tokens_RT: Tensor,
     start: int,
-    logits_RA: Tensor,
+    x_RX: Tensor,
     state: State,
     draws: Draws,
     *,
@@ -161,6 +162,7 @@ def complete(
     exclude_R: Tensor | None = None,
     compact_every: int | None = COMPACT_EVERY,
     log_probs_RT: Tensor | None = None,
+    head: Head | None = None,
 ) -> int:
     """Write ``tokens_RT[:, start:]`` in place, each row to its end; no row has ended before.
 
@@ -168,7 +170,7 @@ def complete(
         policy: who writes.
         tokens_RT: int64, prefixes in the first ``start`` columns, ``pad`` after them.
         start: the first column to write.
-        logits_RA: of column ``start``.
+        x_RX: the logits (R, A) of column ``start``; with a head the features (R, H).
         state: after the prefixes.
         draws: of the rows.
         sharpen: what is done to the logits before.
@@ -177,6 +179,8 @@ def complete(
         compact_every: steps between looking for rows that have ended and dropping them; None
             never drops.
         log_probs_RT: filled in place with the log-probabilities of what is drawn, where given.
+        head: steps and draws where given; for what needs no logits: none of ``sharpen``, ``masks``
+            and ``log_probs_RT``.
 
     Returns:
         How many tokens were written, those after a row's end not counted.
@@ -186,17 +190,22 @@ def complete(
     """
     pad, eos = policy.vocabulary.pad, policy.vocabulary.eos
     T = tokens_RT.shape[1]
+    read_token = policy.step if head is None else head.step
     rows_R: Tensor | None = None  # the rows still here; None means all of them
     ended_R = torch.zeros_like(tokens_RT[:, 0], dtype=torch.bool)
     for step in range(start, T):
-        logits_RA = at_least_float32(logits_RA)
-        if masks is not None:
-            logits_RA = masks.hide(logits_RA, ended_R)
-        if exclude_R is not None and step == start:
-            logits_RA = logits_RA.scatter(1, exclude_R[:, None], -torch.inf)
-        if sharpen is not None:
-            logits_RA = sharpen(logits_RA)
-        token_R = draws.draw(step, logits_RA)
+        excluded_R = exclude_R if step == start else None
+        if head is not None:
+            token_R = head.draw(step, x_RX, draws, excluded_R)
+        else:
+            logits_RA = at_least_float32(x_RX)
+            if masks is not None:
+                logits_RA = masks.hide(logits_RA, ended_R)
+            if excluded_R is not None:
+                logits_RA = logits_RA.scatter(1, excluded_R[:, None], -torch.inf)
+            if sharpen is not None:
+                logits_RA = sharpen(logits_RA)
+            token_R = draws.draw(step, logits_RA)
         if eos is not None:
             token_R = token_R.masked_fill(ended_R, pad)
         if log_probs_RT is not None:
@@ -219,7 +228,7 @@ def complete(
                     token_R, ended_R = token_R[here], ended_R[here]
                     state, draws = policy.select(state, here), draws.select(here)
                     masks = None if masks is None else masks.select(here)
-        logits_RA, state = policy.step(token_R, state)
+        x_RX, state = read_token(token_R, state)
     return count_written(tokens_RT[:, start:], policy.vocabulary)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import torch
+from safetensors.torch import load_file, save_file
 from tokengym.agents import ORGAN, GRUPolicy, LSTMPolicy, Policy
 from tokengym.envs import Vocabulary
 
@@ -59,18 +60,18 @@ def words(tokens: int) -> Vocabulary:
 def organ_of_molecules(reward: str = "conv_discriminator", **options: object) -> ORGAN:
     """MOSES' ORGAN, its policy taught on the built-in molecules; that is kept for later runs."""
     env = gym.make("tokengym/Molecules-v0", max_length=100, reward=reward)
-    path = Path(tempfile.gettempdir()) / "tokengym_benchmark_organ.safetensors"
+    path = Path(tempfile.gettempdir()) / "tokengym_benchmark_policy.safetensors"
     policy_kwargs = {"embedding": 256, "hidden": 512, "layers": 2}
     agent = ORGAN("LSTM", env, policy_kwargs=policy_kwargs, seed=0, device="cpu", **options)  # type: ignore[arg-type]
     if path.exists():
-        agent.policy.load_state_dict(ORGAN.load(path).policy.state_dict())
+        agent.policy.load_state_dict(load_file(path))
     else:
         assert agent.task is not None
         assert agent.task.data is not None
         data = agent.task.data
         short = data[data.lengths_B <= LONGEST]
         agent.pretrain(short, epochs=1, discriminator_steps=0, progress_bar=True)
-        agent.save(path)
+        save_file(agent.policy.state_dict(), path)
     return agent
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_TWO_LEVELS = 512  # actions; below, the running sum over all of them is faster (measured)
+TWO_LEVELS = 512  # actions; below, the running sum over all of them is faster (measured)
 _BLOCK = 64
 
 
@@ -24,10 +24,14 @@ def sample_categorical(logits_RA: Tensor, uniforms_R: Tensor) -> Tensor:
         logits_RA: unnormalised log-probabilities; -inf is never drawn.
         uniforms_R: in [0, 1), in the logits' dtype.
     """
-    if logits_RA.shape[1] < _TWO_LEVELS:
+    if logits_RA.shape[1] < TWO_LEVELS:
         cdf_RA = cumulative(logits_RA)
         return find_in(cdf_RA, uniforms_R * cdf_RA[:, -1])
-    weights_RA = logits_RA.softmax(dim=1)
+    return find_by_blocks(logits_RA.softmax(dim=1), uniforms_R)
+
+
+def find_by_blocks(weights_RA: Tensor, uniforms_R: Tensor) -> Tensor:
+    """The same from the softmax, by the sums of blocks, then within one block."""
     sums_RS = _block_sums(weights_RA)
     cdf_RS = sums_RS.cumsum(dim=1)
     target_R = uniforms_R * cdf_RS[:, -1]

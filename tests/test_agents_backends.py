@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy, action_values, sample
+from tokengym.agents import heads as heads_module
 from tokengym.agents import staircase as staircase_module
 from tokengym.agents.completions import Backend, Plan, Scheme, best_backend, tiles
 from tokengym.agents.counter_rng import Uniforms, seed_words
@@ -107,6 +108,22 @@ def test_the_staircase_draws_what_the_reference_draws(
         monkeypatch.undo()
         with torch.no_grad():  # an update of the weights that a replay has to see
             policy.output.weight.mul_(-1.5)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("kind", [GRUPolicy, LSTMPolicy])
+def test_a_head_draws_what_the_reference_draws(
+    kind: type[GRUPolicy | LSTMPolicy], scheme: Scheme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens of many actions, some ends among them, drawn seven rows at a time in float64."""
+    monkeypatch.setattr(heads_module, "_LOGITS", 7 * 521)
+    vocabulary = Vocabulary.from_tokens(map(str, range(520)), "words")
+    policy = recurrent(vocabulary, kind, layers=1).double()
+    with torch.no_grad():
+        policy.output.bias[vocabulary.eos] = 4.0
+    plan = Plan(policy, sample(policy, 5, max_length=6, seed=1), 3, scheme, seed=2, tile_rows=11)
+    assert heads_module.head_of(policy) is not None
+    assert drawn_by(plan, "tiled") == drawn_by(plan, "reference")
 
 
 @devices

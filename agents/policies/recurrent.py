@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...envs import Vocabulary
+from ...rewards.packed import add_product, linear, pack
 from .base import Policy, State, refuse_condition
 from .layers import TiedOutput, VariationalDropout
 
@@ -66,6 +67,7 @@ class RecurrentPolicy(Policy):
         self.output = TiedOutput(self.embedding, A) if tied else nn.Linear(hidden, A)
         self.layers, self.hidden = layers, hidden
         self._table: Tensor | None = None  # of the input's share in the first layer's gates
+        self._packed: dict[str, Tensor | None] = {}  # weights, by name; see rewards/packed.py
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
         """Zeros, (B, H) a tensor."""
@@ -97,6 +99,11 @@ class RecurrentPolicy(Policy):
 
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
         """One token; logits (B, A)."""
+        features_BH, state = self.step_features(tokens_B, state)
+        return self.output(features_BH), state
+
+    def step_features(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token; features (B, H), which ``output`` makes the logits of."""
         if self._table is None or torch.is_grad_enabled():
             gates = self._inputs(self.embedding(tokens_B), 0)
         else:
@@ -114,17 +121,19 @@ class RecurrentPolicy(Policy):
             if layer:
                 gates = self._inputs(new[-self.states], layer)
             new += self._cell(gates, state[layer * self.states :][: self.states], layer)
-        return self.output(new[-self.states]), tuple(new)
+        return new[-self.states], tuple(new)
 
     @contextmanager
     def fixed_weights(self) -> Iterator[None]:
-        """Within, steps look the input's share in the first layer's gates up in a table."""
-        outer = self._table
+        """Within, steps look the first layer's input up in a table, and weights are packed."""
+        outer = self._table, self._packed
+        named = dict(self.network.named_parameters())
+        self._packed = {name: pack(x) for name, x in named.items() if x.dim() == 2}
         self._table = self.input_table()
         try:
             yield
         finally:
-            self._table = outer
+            self._table, self._packed = outer
 
     @torch.no_grad()
     def input_table(self) -> Tensor:
@@ -140,6 +149,10 @@ class RecurrentPolicy(Policy):
         weight: Tensor = getattr(self.network, f"{name}_l{layer}")
         return weight
 
+    def packed(self, name: str, layer: int) -> Tensor | None:
+        """The same, packed, where it is; packed weights have no gradients."""
+        return None if torch.is_grad_enabled() else self._packed.get(f"{name}_l{layer}")
+
     @abstractmethod
     def input_bias(self, layer: int) -> Tensor:
         """What is added to the input's share in a layer's gates, (gates H,)."""
@@ -149,7 +162,8 @@ class RecurrentPolicy(Policy):
         """One layer's new state, h first; ``gates`` is the input's share and is written over."""
 
     def _inputs(self, x: Tensor, layer: int) -> Tensor:
-        return F.linear(x, self.weight("weight_ih", layer), self.input_bias(layer))
+        weight, bias = self.weight("weight_ih", layer), self.input_bias(layer)
+        return linear(x, weight, bias, self.packed("weight_ih", layer))
 
 
 class GRUPolicy(RecurrentPolicy):
@@ -177,7 +191,8 @@ class GRUPolicy(RecurrentPolicy):
     def _cell(self, gates: Tensor, state: State, layer: int) -> State:
         (h_BH,) = state
         H = self.hidden
-        recurrent = F.linear(h_BH, self.weight("weight_hh", layer), self.weight("bias_hh", layer))
+        weight, bias = self.weight("weight_hh", layer), self.weight("bias_hh", layer)
+        recurrent = linear(h_BH, weight, bias, self.packed("weight_hh", layer))
         reset_update = (gates[:, : 2 * H] + recurrent[:, : 2 * H]).sigmoid_()
         reset, update = reset_update[:, :H], reset_update[:, H:]
         candidate = _tanh(torch.addcmul(gates[:, 2 * H :], reset, recurrent[:, 2 * H :]))
@@ -208,7 +223,8 @@ class LSTMPolicy(RecurrentPolicy):
 
     def _cell(self, gates: Tensor, state: State, layer: int) -> State:
         h_BH, c_BH = state
-        gates = gates.addmm_(h_BH, self.weight("weight_hh", layer).T)  # one pass less than a sum
+        weight, packed = self.weight("weight_hh", layer), self.packed("weight_hh", layer)
+        gates = add_product(gates, h_BH, weight, packed)
         i, f, g, o = gates.chunk(4, dim=1)
         c_BH = torch.addcmul(f.sigmoid() * c_BH, i.sigmoid(), _tanh(g))
         return o.sigmoid() * _tanh(c_BH), c_BH

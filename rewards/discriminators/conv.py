@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..derived import Derived
+from ..packed import linear, pack
 from .base import Discriminator
 from .network import PrefixStates, TokenNetwork
 
@@ -133,7 +134,7 @@ class ConvNetwork(TokenNetwork):
         self._memory: list[Tensor] = []  # of the tables
         self._kernels = Derived([self.embedding, self.convolutions], self._make_kernels)
         if self.highway is not None:
-            self._rounded = Derived([self.highway], self._round_highway)
+            self._prepared = Derived([self.highway], self._prepare_highway)
 
     # --- with gradients -------------------------------------------------------------------------
 
@@ -183,6 +184,8 @@ class ConvNetwork(TokenNetwork):
     def read_prefixes(self, tokens_BT: Tensor) -> PrefixStates:
         """The largest sum of any window of the prefix, (T, B, K); -inf where it has none."""
         kernels, (B, T) = self._kernels.get(), tokens_BT.shape
+        if self.highway is not None:
+            self._prepared.get()  # for the completions, which take it as unchanged
         filters = [len(bias) for _, bias in self._filters()]
         maxima_TBK = self.output.weight.new_full((T, B, sum(filters)), -torch.inf)
         parts = zip(self.widths, kernels, maxima_TBK.split(filters, dim=2), strict=True)
@@ -227,15 +230,17 @@ class ConvNetwork(TokenNetwork):
         features_BK = F.relu(maxima_BK + bias_K)
         if self.highway is None:
             return self._say(features_BK)
-        if self.scoring == torch.float32:
-            return self._say(features_BK, self.highway(features_BK))
-        weight, bias = self._rounded.get(unchanged)
-        return self._say(features_BK, F.linear(features_BK.to(self.scoring), weight, bias).float())
+        weight, bias, packed = self._prepared.get(unchanged)
+        product = linear(features_BK.to(weight.dtype), weight, bias, packed)
+        return self._say(features_BK, product.to(features_BK.dtype))
 
     @torch.no_grad()
-    def _round_highway(self) -> tuple[Tensor, Tensor]:
+    def _prepare_highway(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weight and bias, rounded where ``scoring`` says so, and the weight packed."""
         assert self.highway is not None
-        return self.highway.weight.to(self.scoring), self.highway.bias.to(self.scoring)
+        dtype = self.highway.weight.dtype if self.scoring == torch.float32 else self.scoring
+        weight, bias = self.highway.weight.to(dtype), self.highway.bias.to(dtype)
+        return weight, bias, pack(weight)
 
     @torch.no_grad()
     def _make_kernels(self) -> list[Tensor]:
