@@ -14,8 +14,10 @@ from .learner import Learner
 from .loading import load_learner
 from .scheduled_sampling import ScheduledSampling
 from .teacher_forcing import TeacherForcing
+from .vrae import VRAE
 
 __all__ = [
+    "VRAE",
     "Gumbel",
     "Learner",
     "ScheduledSampling",
