@@ -210,7 +210,7 @@ def figure_names(rows: Summary) -> list[str]:
 
 def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")  # rather than figures, which would be cut short
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for label, cells in rows.items():
