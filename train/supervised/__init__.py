@@ -1,5 +1,6 @@
 """The supervised path: learners that fit a policy to real sequences."""
 
+from .aae import AAE
 from .gumbel import (
     Gumbel,
     annealed_temperature,
@@ -17,6 +18,7 @@ from .teacher_forcing import TeacherForcing
 from .vrae import VRAE
 
 __all__ = [
+    "AAE",
     "VRAE",
     "Gumbel",
     "Learner",

@@ -113,11 +113,12 @@ class Learner(StoredLearner, ABC):
             top_p: only the fewest tokens of at least this probability together.
         """
         seed = self._sample_seed(seed)
+        condition = self._to_write_under(n, condition, seed)
         return sample(
             self.policy,
             n,
             max_length=self._length(),
-            condition=self._to_write_under(n, condition, seed),
+            condition=condition,
             seed=seed,
             prompt=prompt,
             temperature=temperature,
