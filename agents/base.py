@@ -9,6 +9,7 @@ been stopped.
 # Shapes: B sequences, T steps, A actions
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Reward, Scores
+from ..rewards.failures import first_failures
 from ..rewards.state import with_prefix
 from .assembled import Purpose
 from .divergence import learning_from
@@ -261,6 +263,15 @@ class SequenceAgent(RememberingAgent):
         except BudgetExhausted as spent:
             return str(spent)
         return None
+
+    def _warn_of_failures(self) -> None:
+        """Say that nothing can be learnt from a round, and what failed first."""
+        assert self.task is not None
+        failed = first_failures(self.task.reward).items()
+        why = "".join(f"; {name!r} failed first on {first}" for name, first in failed)
+        warnings.warn(
+            f"no sequence of this round could be scored; it changes nothing{why}", stacklevel=3
+        )
 
     def _update_policy(self, loss: Tensor) -> float:
         """One step of the optimiser; returns the gradient's norm before it was clipped.

@@ -16,7 +16,6 @@ prefix, Q(t) - Q(t-1).
 # Shapes: B sequences, T steps, A actions
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -181,9 +180,7 @@ class PPO(PolicyGradientAgent):
         experience, metrics = self._experience(batch, values)
         scored_B = experience.usable_BT.any(dim=1).nonzero()[:, 0]
         if len(scored_B) == 0:
-            warnings.warn(
-                "no sequence of this round could be scored; it changes nothing", stacklevel=2
-            )
+            self._warn_of_failures()
             return metrics
         found: list[dict[str, float]] = []
         for rows in self._minibatches(len(scored_B)):

@@ -18,7 +18,6 @@ SeqGAN and ORGAN differ from it in how a token is valued, and in nothing else.
 # Shapes: B sequences, T steps, A actions
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -131,9 +130,7 @@ class Reinforce(PolicyGradientAgent):
         advantages_BT, usable_BT = self._advantages(batch, values, expected_BT)
         advantages_BT, usable_BT = advantages_BT[:, :T], usable_BT[:, :T]
         if not usable_BT.any():
-            warnings.warn(
-                "no sequence of this round could be scored; it changes nothing", stacklevel=2
-            )
+            self._warn_of_failures()
             return {}
         logits_BTA = self._logits(self.policy, tokens_BT, condition_B)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)

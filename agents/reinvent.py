@@ -15,7 +15,6 @@ what the places were before it, not within it. Gradients are clipped, as everywh
 # Shapes: B sequences, T steps
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -68,9 +67,7 @@ class Reinvent(SequenceAgent):
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
         rows = self._chosen(values)
         if not len(rows):
-            warnings.warn(
-                "no sequence of this round could be scored; it changes nothing", stacklevel=2
-            )
+            self._warn_of_failures()
             return {}
         chosen = Batch(batch.sequences[rows], batch.written_BT[rows])
         parts = [self._log_probs(chosen)]

@@ -135,6 +135,11 @@ class Reward(ABC):
 
     microseconds: float | None = None
 
+    @property
+    def first_failure(self) -> str:
+        """What it could not score first, and why; empty when there was nothing."""
+        return ""
+
     @abstractmethod
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences."""

@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from .checks import check_whole
+
 
 class BudgetExhausted(RuntimeError):  # noqa: N818 - an end, not an error
     """An objective has scored as many different sequences as its budget allows.
@@ -28,8 +30,7 @@ class Budget:
     """
 
     def __init__(self, limit: int) -> None:
-        if limit < 1:
-            raise ValueError(f"the budget is {limit}; expected at least 1 sequence")
+        check_whole(1, budget=limit)
         self.limit = limit
         self._seen: set[int] = set()
 

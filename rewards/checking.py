@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +36,7 @@ HOSTILE = (
 )
 
 Level = Literal["good", "note", "problem"]
+Asked = Sequence[float | ObjectiveError | None]
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,15 @@ class Finding:
     detail: str
 
 
-def check_objective(objective: Objective, examples: Sequence[str]) -> list[Finding]:
+def check_objective(
+    objective: Objective, examples: Sequence[str], tell: Callable[[str], None] = lambda asked: None
+) -> list[Finding]:
     """Look at an objective as a run would use it; its memo and its budget are left alone.
 
     Args:
-        objective: what to look at.
+        objective: what to look at; it is asked about each example four times, and about 14 texts.
         examples: texts of the kind that it will score; a few dozen tell most.
+        tell: hears what the objective is about to be asked, for whoever waits.
 
     Raises:
         ValueError: there are no examples.
@@ -67,26 +71,31 @@ def check_objective(objective: Objective, examples: Sequence[str]) -> list[Findi
     texts = list(dict.fromkeys(examples))
     if not texts:
         raise ValueError("there are no examples to score; give a task or a file that has some")
+
+    def ask(texts: list[str]) -> Asked:
+        tell(short(texts[0]) if len(texts) == 1 else f"a batch of {len(texts)} texts")
+        try:
+            return objective.score_anew(texts)
+        except ObjectiveError as error:
+            return [error] * len(texts)
+
     start = time.perf_counter()
-    try:
-        batch = objective.score_anew(texts)
-    except ObjectiveError as error:
-        return [Finding("examples", "problem", str(error))]
+    batch = ask(texts)
     seconds = time.perf_counter() - start
-    findings = [_failures(texts, batch), _range(objective, batch)]
+    if isinstance(batch[0], ObjectiveError):
+        return [Finding("examples", "problem", str(batch[0]))]
+    findings = [_failures(objective, texts, batch), _range(objective, batch)]
     start = time.perf_counter()
-    single = [objective.score_anew([text])[0] for text in texts]
-    single_seconds = time.perf_counter() - start
-    findings.append(_cost(seconds / len(texts), single_seconds / len(texts)))
-    again = objective.score_anew(texts)
-    findings.append(_same("the same twice", texts, batch, again))
-    findings.append(_same("batch equals single", texts, batch, single))
-    backwards = objective.score_anew(texts[::-1])[::-1]
-    findings.append(_same("order does not matter", texts, batch, backwards))
-    return [*findings, _hostile(objective), _travels(objective)]
+    single = [ask([text])[0] for text in texts]
+    findings.append(_cost(seconds / len(texts), (time.perf_counter() - start) / len(texts)))
+    findings.append(_same("the same twice", texts, batch, ask(texts)))
+    if findings[-1].level == "good":  # else nothing follows from scores that differ
+        findings.append(_same("batch equals single", texts, batch, single))
+        findings.append(_same("order does not matter", texts, batch, ask(texts[::-1])[::-1]))
+    return [*findings, _hostile(ask), _travels(objective)]
 
 
-def _failures(texts: list[str], values: list[float | None]) -> Finding:
+def _failures(objective: Objective, texts: list[str], values: Asked) -> Finding:
     failed = [text for text, value in zip(texts, values, strict=True) if value is None]
     if not failed:
         return Finding("examples", "good", f"all {len(texts)} were scored")
@@ -94,13 +103,13 @@ def _failures(texts: list[str], values: list[float | None]) -> Finding:
     return Finding(
         "examples",
         level,
-        f"{len(failed)} of {len(texts)} could not be scored, first {short(failed[0])}; they are "
-        "left out of the gradient",
+        f"{len(failed)} of {len(texts)} could not be scored, first "
+        f"{objective.first_failure or short(failed[0])}; they are left out of the gradient",
     )
 
 
-def _range(objective: Objective, values: list[float | None]) -> Finding:
-    found = [value for value in values if value is not None]
+def _range(objective: Objective, values: Asked) -> Finding:
+    found = [value for value in values if isinstance(value, float)]
     if not found:
         return Finding("range", "problem", "no score to tell it from")
     low, high = min(found), max(found)
@@ -123,14 +132,12 @@ def _cost(seconds: float, single_seconds: float) -> Finding:
     return Finding("cost", "good", said)
 
 
-def _same(
-    what: str, texts: list[str], first: list[float | None], second: list[float | None]
-) -> Finding:
+def _same(what: str, texts: list[str], first: Asked, second: Asked) -> Finding:
     for text, a, b in zip(texts, first, second, strict=True):
-        if a is None or b is None:
-            equal = a is b
-        else:
+        if isinstance(a, float) and isinstance(b, float):
             equal = math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-8)
+        else:
+            equal = a is b
         if not equal:
             remedy = {
                 "the same twice": "make it with memo=False if that is meant",
@@ -142,19 +149,15 @@ def _same(
     return Finding(what, "good", f"{len(texts)} of {len(texts)}")
 
 
-def _hostile(objective: Objective) -> Finding:
-    stopped = []
-    for text in HOSTILE:
-        try:
-            objective.score_anew([text])
-        except ObjectiveError as error:
-            stopped.append((text, error))
+def _hostile(ask: Callable[[list[str]], Asked]) -> Finding:
+    answers = [ask([text])[0] for text in HOSTILE]
+    stopped = [answer for answer in answers if isinstance(answer, ObjectiveError)]
     if not stopped:
         return Finding("hostile texts", "good", f"{len(HOSTILE)} of {len(HOSTILE)} were answered")
     return Finding(
         "hostile texts",
         "problem",
-        f"{len(stopped)} of {len(HOSTILE)} would stop a run; first: {stopped[0][1]}; return None "
+        f"{len(stopped)} of {len(HOSTILE)} would stop a run; first: {stopped[0]}; return None "
         "for what cannot be scored, or make it with on_error='skip'",
     )
 

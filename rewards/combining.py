@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .base import Reward, Scores, joint_credit, joint_scores
+from .checks import check_numbers
 from .parts import function_name, joined_parts
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Chebyshev(Operator):
         reference: Sequence[float] | None = None,
     ) -> None:
         super().__init__(*rewards, weights=weights, reference=reference)
+        check_numbers(reference=[] if reference is None else reference)
         self.weights = checked_weights(rewards, weights)
         self.reference = tuple([1.0] * len(rewards) if reference is None else reference)
         if len(self.reference) != len(rewards) or not all(map(math.isfinite, self.reference)):
@@ -258,6 +260,7 @@ def checked_weights(
     """
     if weights is None:
         return (1.0,) * len(rewards)
+    check_numbers(weights=weights)
     if len(weights) != len(rewards) or not all(0 < weight < math.inf for weight in weights):
         raise ValueError(
             f"weights are {list(weights)}; expected {len(rewards)} positive numbers, one for each "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 CHUNKS_A_WORKER = 4  # so that a worker with quick sequences takes over from one with slow ones
 
@@ -30,15 +30,17 @@ class Failure:
 
 
 Answer = float | Failure | None
+Given = TypeVar("Given")
+Got = TypeVar("Got")
 Scorer = Callable[[list[str]], Sequence[Answer]]
 
 
 class SequenceError(Exception):
-    """A scorer that works on one text at a time raised; its cause is the exception."""
+    """A scorer raised over these texts, one or a part of a batch; its cause is the exception."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.texts = texts
 
 
 class WorkerError(RuntimeError):
@@ -55,6 +57,14 @@ class WorkerTimeoutError(WorkerError):
 
 class WorkerStartError(WorkerError):
     """A worker does not start; that is no sequence's fault, so it is never skipped."""
+
+
+def called(function: Callable[[Given], Got], given: Given) -> Got:
+    """What a user's function returns; that it calls ``sys.exit`` is its failure, not our end."""
+    try:
+        return function(given)
+    except SystemExit as error:
+        raise RuntimeError(f"it called sys.exit({error.code!r})") from error
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -87,7 +97,11 @@ def gather(submit: Submit, texts: list[str], chunks: int, *, isolate: bool) -> l
         texts: to score.
         chunks: the most that they are cut into.
         isolate: score the texts of a chunk that raised one by one, and put a ``Failure`` where it
-            is one text that raises. Without it the first error is raised.
+            is one text that raises.
+
+    Raises:
+        SequenceError: without ``isolate``, over the first chunk that raised.
+        WorkerStartError: a worker does not start.
     """
     size = max(1, math.ceil(len(texts) / chunks))
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -112,8 +126,10 @@ def _settled(submit: Submit, texts: list[str], waiting: Pending, isolate: bool) 
     except WorkerStartError:
         raise
     except Exception as error:
-        if not isolate:
+        if not isolate and isinstance(error, SequenceError):
             raise
+        if not isolate:
+            raise SequenceError(*texts) from error
         if len(texts) == 1:
             return [failure_of(error)]
     return [_settled(submit, [text], submit([text]), isolate)[0] for text in texts]

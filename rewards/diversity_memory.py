@@ -50,7 +50,7 @@ class Likeness(Protocol):
 
 
 class DiversityMemory(Reward):
-    """A reward that fades for what the run has found often enough; see the top of this file.
+    """A reward that fades for what the run has found often enough.
 
     It is logged under the label of the reward, and what that was under the label with ``.raw``. A
     negative value stays as it is. The credit is "terminal".

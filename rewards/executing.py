@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from functools import cached_property, lru_cache
 
+from .checks import check_seconds, check_whole
 from .crew import Answer, Crew, DeadWorkerError, Pending, Scorer, WorkerStartError, gather
 from .processes import Outcome, ProcessWorker, Raised, run, settle
 
@@ -31,15 +32,15 @@ def check_where(where: Where | None, timeout: float | None) -> None:
         ValueError: no process, no time, or a time-out where nobody can be killed.
         TypeError: no executor.
     """
-    if isinstance(where, int) and where < 1:
-        raise ValueError(f"executor is {where} processes; expected at least 1")
+    if isinstance(where, int):
+        check_whole(1, executor=where)
     if not (where is None or isinstance(where, int | Executor) or callable(where)):
         raise TypeError(
             f"executor is {where!r}; expected a concurrent.futures.Executor, a function that makes "
             "one, or a number of worker processes"
         )
-    if timeout is not None and not 0 < timeout < float("inf"):
-        raise ValueError(f"timeout is {timeout}; expected seconds, more than 0")
+    if timeout is not None:
+        check_seconds(timeout=timeout)
     if timeout is not None and not (where is None or isinstance(where, int)):
         raise ValueError(
             "a hanging sequence is ended by killing its process, and those of another executor are "

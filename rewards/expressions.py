@@ -11,8 +11,13 @@ import difflib
 import importlib
 import re
 
-# A text in quotes, which stays as it is, or "module:attribute", which Python has no syntax for.
-_REFERENCE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_][\w.]*)""")
+# A text in quotes, which stays as it is, or what Python has no syntax for: "module:attribute", and
+# "qed#2", the second component of that name.
+_REFERENCE = re.compile(
+    r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_][\w.]*|[A-Za-z_]\w*#[0-9]+)"""
+)
+
+_LISTED = 12  # names of a module that an error message lists
 
 
 class UnknownTargetError(ValueError):
@@ -21,6 +26,8 @@ class UnknownTargetError(ValueError):
 
 def parse_expression(text: str) -> ast.expr:
     """The tree of an expression, in which ``module:attribute`` is a name like any other.
+
+    It may go over several lines, as in a YAML file.
 
     Raises:
         ValueError: it is no expression.
@@ -34,14 +41,18 @@ def parse_expression(text: str) -> ast.expr:
         references[name] = match.group(1)
         return name
 
-    try:
-        tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval")
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{error or 'too deep'}") from error
+    try:  # in brackets a line may end anywhere
+        tree = ast.parse(f"[{_REFERENCE.sub(stand_in, text)}\n]", mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(error.msg) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{error}" or "too deep") from error
+    if not isinstance(tree, ast.List) or len(tree.elts) != 1:
+        raise ValueError("expected one expression" if text.strip() else "it is empty")
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             node.id = references.get(node.id, node.id)
-    return tree.body
+    return tree.elts[0]
 
 
 def load_target(target: str) -> object:
@@ -62,8 +73,23 @@ def load_target(target: str) -> object:
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            names = [name for name in dir(found) if _is_own(found, name)]
+            near = difflib.get_close_matches(part, names, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else _listed(names)
             raise UnknownTargetError(f"{module_name} has no {part!r}, wanted for {target!r}{hint}")
         found = getattr(found, part)
     return found
+
+
+def _is_own(found: object, name: str) -> bool:
+    """Whether a public name of a module is something to call, and not from another module."""
+    value = getattr(found, name)
+    elsewhere = hasattr(value, "__qualname__") and value.__module__ != getattr(
+        found, "__name__", ""
+    )
+    return name[0].isalpha() and callable(value) and not elsewhere
+
+
+def _listed(names: list[str]) -> str:
+    more = ", ..." if len(names) > _LISTED else ""
+    return f"; it has {', '.join(names[:_LISTED])}{more}" if names else ""

@@ -14,10 +14,11 @@ What is true of every objective (memo, budget, failures) is in objective.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, SupportsIndex, Unpack, cast, overload
+from typing import Any, Literal, SupportsIndex, Unpack, cast, get_args, overload
 
 from .base import Credit
-from .crew import Answer, SequenceError
+from .checks import check_choice, check_name, checked_range
+from .crew import Answer, SequenceError, called
 from .executing import import_reference, reference_to
 from .objective import Objective, ObjectiveOptions
 
@@ -38,6 +39,8 @@ class FunctionObjective(Objective):
         **options: as for ``Objective``.
     """
 
+    _origin: FunctionObjective | None
+
     def __init__(
         self,
         function: BatchFunction | SequenceFunction,
@@ -49,17 +52,47 @@ class FunctionObjective(Objective):
         **options: Unpack[ObjectiveOptions],
     ) -> None:
         super().__init__(**options)
+        check_choice(get_args(Credit), credit=credit)
+        self._options, self._origin = options, None
         self.function = function
         self.per_sequence = per_sequence
+        if name is not None:
+            check_name(name)
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
-        self.range = range
+        self.range = checked_range(range)
         self.credit = credit
         self.__doc__ = function.__doc__
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Travel by name where there is one: the function's own name means this object."""
+        """Travel by name where there is one: the function's own name means this object.
+
+        Or the one that this was made of by ``with_options``.
+        """
+        if self._origin is not None:
+            here = ("executor", "timeout")
+            return _remade, (
+                self._origin,
+                {k: v for k, v in self._options.items() if k not in here},
+            )
         reference = reference_to(self, self.function)
         return (import_reference, reference) if reference else super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, object]:
+        """As for any objective."""
+        return super().__getstate__() | {"_options": {}}  # of which executors cannot travel
+
+    def with_options(self, **options: Unpack[ObjectiveOptions]) -> FunctionObjective:
+        """Another objective of the same function, with other keywords of ``Objective``."""
+        made = FunctionObjective(
+            self.function,
+            per_sequence=self.per_sequence,
+            name=self.name,
+            range=self.range,
+            credit=self.credit,
+            **cast(ObjectiveOptions, {**self._options, **options}),
+        )
+        made._origin = self
+        return made
 
     def score(self, texts: list[str]) -> Sequence[Answer]:
         """Call the function, once for the batch or once for each text."""
@@ -69,9 +102,13 @@ class FunctionObjective(Objective):
 
     def _score_one(self, text: str) -> float | None:
         try:
-            return cast(SequenceFunction, self.function)(text)
+            return called(cast(SequenceFunction, self.function), text)
         except Exception as error:
             raise SequenceError(text) from error
+
+
+def _remade(origin: FunctionObjective, options: ObjectiveOptions) -> FunctionObjective:
+    return origin.with_options(**options)
 
 
 @overload

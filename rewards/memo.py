@@ -22,6 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .returned import LARGEST
+
 _WAIT = 60.0  # seconds for another process to finish writing
 _CHUNK = 500  # keys a SELECT: below the variables that any SQLite allows
 _APPLICATION = 0x746F6B67  # "tokg", in the file's header
@@ -106,6 +108,13 @@ class SQLiteMemo(Memo):
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT key, value FROM scores WHERE namespace = ? AND key IN ({marks})"
                 found.update(connection.execute(query, (self._id, *chunk)))
+        for key, value in found.items():
+            if type(value) is not float or not abs(value) <= LARGEST:
+                raise MemoError(
+                    f"the memo {self.path} holds {value!r} as the score of {key!r}, which is no "
+                    "finite number; was it written by another program? Delete that row, or name "
+                    "another file"
+                )
         return list(map(found.get, keys))
 
     def put_many(self, scores: Mapping[str, float]) -> None:

@@ -1,62 +1,39 @@
 """Black-box objectives: any program that gives texts numbers and that nobody can differentiate.
 
-Order of scoring: decode, canonical form, budget, memo, unique only, objective, check, memo. None is
-how a scorer says that it could not score a sequence; an exception, NaN, infinity, a wrong type or a
-wrong number of scores is an error that names the objective and the first sequence concerned.
+Order of scoring: decode, canonical form, budget, memo, unique only, objective, check, memo. How the
+objective is asked and what becomes of its failures is in black_box.py.
 """
 
 # Shapes: B sequences
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 from torch import Tensor
 
-from .base import Reward, Scores
+from .base import Scores
+from .black_box import BlackBox, named
 from .budget import Budget, BudgetExhausted
-from .crew import Answer, Failure, SequenceError, WorkerStartError
-from .executing import Remote, Where, check_where
-from .failures import Failures, short
+from .checks import checked_memo
+from .crew import called
+from .executing import Where
+from .failures import ObjectiveError, OnError
 from .memo import Memo, SQLiteMemo
-from .namespace import Unnameable, arguments_of, fingerprint
-from .returned import LARGEST, as_list, as_number
+from .namespace import Unnameable, arguments_of, fingerprint, told_by
+from .options import Canonical, KeepingOptions, ObjectiveOptions
 from .state import State, with_prefix
 
 if TYPE_CHECKING:
     from ..envs.sequences import Sequences
 
-Canonical = Callable[[str], str | None]
-OnError = Literal["raise", "skip"]
+__all__ = ["KeepingOptions", "Objective", "ObjectiveError", "ObjectiveOptions"]
 
 
-class ObjectiveError(RuntimeError):
-    """An objective raised, or returned something that is no score; the message names both."""
-
-
-class KeepingOptions(TypedDict, total=False):
-    """The keywords that every objective takes; ``Objective`` says what they mean."""
-
-    canonical: Canonical | Literal["task"] | None
-    memo: bool | str | Path
-    version: str | int
-    budget: int | None
-    on_error: OnError
-    max_failed_share: float
-
-
-class ObjectiveOptions(KeepingOptions, total=False):
-    """Those, and where to score; for whatever is Python called by us."""
-
-    executor: Where | None
-    timeout: float | None
-
-
-class Objective(Reward):
+class Objective(BlackBox):
     """A black box over texts, scored through a memo; subclasses define ``score``.
 
     Args:
@@ -108,24 +85,15 @@ class Objective(Reward):
         executor: Where | None = None,
         timeout: float | None = None,
     ) -> None:
-        if on_error not in get_args(OnError):
-            raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
+        super().__init__(on_error, max_failed_share, executor, timeout)
         if canonical is not None and canonical != "task" and not callable(canonical):
             raise ValueError(f"canonical is {canonical!r}; expected a function, 'task' or None")
         self._canonical_of_task = canonical == "task"
         self.canonical: Canonical | None = canonical if callable(canonical) else None
         self.version = version
-        self.on_error = on_error
-        self._memo_kind = memo
+        self._memo_kind = checked_memo(memo)
         self._budget = None if budget is None else Budget(budget)
-        self._failures = Failures(max_failed_share)
         self._hits = 0
-        check_where(executor, timeout)
-        self._where, self._timeout = executor, timeout
-
-    @abstractmethod
-    def score(self, texts: list[str]) -> Sequence[Answer]:
-        """One score a text, in their order; None, or a Failure, where it cannot be scored."""
 
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences by their texts."""
@@ -147,7 +115,19 @@ class Objective(Reward):
         Raises:
             ObjectiveError: with ``on_error="raise"``, when the objective breaks its contract.
         """
-        keys, memo = self._keys(texts), self.memo
+        if self.canonical is None:
+            return self._score_keyed(texts, texts)
+        keyed = {place: key for place, text in enumerate(texts) if (key := self._key(text))}
+        found = self._score_keyed([texts[place] for place in keyed], list(keyed.values()))
+        values: list[float | None] = [None] * len(texts)
+        for place, value in zip(keyed, found, strict=True):
+            values[place] = value
+        if failed := len(texts) - len(keyed):
+            self._failures.count(failed, failed)
+        return values
+
+    def _score_keyed(self, texts: list[str], keys: list[str]) -> list[float | None]:
+        memo = self.memo
         refused = () if self._budget is None else self._budget.refused(keys)
         values: list[float | None] = [None] * len(keys) if memo is None else memo.get_many(keys)
         if refused:
@@ -168,105 +148,33 @@ class Objective(Reward):
         self._failures.count(len(keys) - unpaid, values.count(None) - unpaid)
         return values
 
-    def _keys(self, texts: list[str]) -> list[str]:
-        """The canonical forms, and the texts themselves of what has none, told apart."""
-        if self.canonical is None:
-            return texts
-        keys = []
-        for text in texts:
-            try:
-                form = self.canonical(text)
-            except Exception as error:
-                raise ObjectiveError(
-                    f"the canonical form of objective {self.name!r} raised {_named(error)} for "
-                    f"{short(text)}; let it return None for what has none"
-                ) from error
-            keys.append(f"text {text}" if form is None else f"form {form}")
-        return keys
-
-    def score_anew(self, texts: list[str]) -> list[float | None]:
-        """What the objective says of texts, each a finite number or None; past memo and budget.
+    def _key(self, text: str) -> str | None:
+        """The canonical form, or the text itself if it has none, told apart; None where it failed.
 
         Raises:
-            ObjectiveError: as ``score_texts``.
+            ObjectiveError: with ``on_error="raise"``, instead of None.
         """
-        if not texts:
-            return []
+        assert self.canonical is not None
+        error = None
         try:
-            scores = as_list(self._ask(list(texts)))
-        except WorkerStartError as error:
-            raise ObjectiveError(f"objective {self.name!r}: {error}") from error
-        except SequenceError as error:
-            what = f"raised {_named(error.__cause__)}"
-            return self._failed_batch(texts, what, _MEND, error.__cause__, error.text)
-        except Exception as error:
-            return self._failed_batch(texts, f"raised {_named(error)}", _MEND, error)
-        if isinstance(scores, str):
-            return self._failed_batch(texts, scores, "return a list with one score for each")
-        if len(scores) != len(texts):
-            what = f"returned {len(scores)} scores for {len(texts)} sequences"
-            return self._failed_batch(texts, what, "return one score for each, in their order")
-        return [
-            # Most are: so the rest of the check costs them nothing.
-            score if type(score) is float and abs(score) <= LARGEST else self._number(text, score)
-            for text, score in zip(texts, scores, strict=True)
-        ]
-
-    def _ask(self, texts: list[str]) -> Sequence[Answer]:
-        """Call the objective, wherever that is."""
-        if self._where is None and self._timeout is None:
-            return self.score(texts)
-        return self._remote.score(texts, isolate=self.on_error == "skip")
-
-    def _number(self, text: str, score: object) -> float | None:
-        if isinstance(score, Failure):
-            return self._failed_batch([text], score.why, _MEND, score.error, text)[0]
-        value = None if score is None else as_number(score)
-        if value is not None:
-            return value
-        why = f"returned {score!r} ({type(score).__name__})"
-        self._failures.note(text, why)
-        if score is None or self.on_error == "skip":
-            return None
-        raise ObjectiveError(
-            f"objective {self.name!r} {why} for {short(text)}; expected a finite number within "
-            "the range of float32, or None for what it cannot score"
-        )
-
-    def _failed_batch(
-        self,
-        texts: list[str],
-        what: str,
-        remedy: str,
-        cause: BaseException | None = None,
-        text: str | None = None,
-    ) -> list[float | None]:
-        if self.on_error == "skip" and len(texts) == 1:
-            self._failures.note(texts[0], what)
-            return [None]
-        if self.on_error == "skip":  # find out which of them it is
-            return [self.score_anew([text])[0] for text in texts]
-        where = f"; the batch of {len(texts)} begins with {short(texts[0])}"
-        if text is not None:
-            where = f" for {short(text)}"
-        raise ObjectiveError(f"objective {self.name!r} {what}{where}; {remedy}") from cause
-
-    # --- elsewhere ----------------------------------------------------------------------------
-
-    @cached_property
-    def _remote(self) -> Remote:
-        return Remote(self.score, self._where, self._timeout)
-
-    def close(self) -> None:
-        """End the worker processes; the next batch would start them again."""
-        if remote := self.__dict__.pop("_remote", None):
-            remote.close()
+            form = called(self.canonical, text)
+            if form is None:
+                return f"text {text}"
+            if isinstance(form, str):
+                return f"form {form}"
+            why = f"returned {form!r} ({type(form).__name__})"
+        except Exception as raised:
+            error, why = raised, f"raised {named(raised)}"
+        why = f"has a canonical form that {why}"
+        self._failures.meet(self.name, text, why, "let it return a text, or None", error)
+        return None
 
     def __getstate__(self) -> dict[str, object]:
         """What travels to a worker: what scores, not what is known or spent, nor the way there."""
         budget = None if self._budget is None else Budget(self._budget.limit)
         anew = {"_budget": budget, "_where": None, "_timeout": None}
-        return {k: v for k, v in vars(self).items() if k not in ("memo", "_remote")} | anew
+        left = ("memo", "namespace", "_remote")
+        return {k: v for k, v in vars(self).items() if k not in left} | anew
 
     # --- what it knows, may and has done -------------------------------------------------------
 
@@ -277,27 +185,29 @@ class Objective(Reward):
             return Memo() if self._memo_kind else None
         return SQLiteMemo(self._memo_kind, self.namespace)
 
-    @property
+    @cached_property
     def namespace(self) -> str:
-        """What its scores are kept under in a memo on disk.
+        """What its scores are kept under in a memo on disk; told once, before it has scored.
 
         Raises:
             ValueError: an argument is no plain value, so it cannot be told from another.
         """
         bases = [b for b in type(self).__mro__ if issubclass(b, Objective) and b is not Objective]
-        told = [fingerprint([bases, self.version])]
-        for value in (self._arguments, self.canonical):
-            try:
-                told.append(fingerprint(value))
-            except Unnameable as error:
-                if self.version == "":
-                    raise ValueError(
-                        f"objective {self.name!r} was made with {error}, which cannot be told "
-                        "from another such value in a memo on disk; give it a version= that "
-                        "changes whenever that does, or memo=True"
-                    ) from error
+        try:
+            told = told_by([[bases, self.version], self._arguments, self.canonical], self.version)
+        except Unnameable as error:
+            raise ValueError(
+                f"objective {self.name!r} was made with {error}, which cannot be told from another "
+                "such value in a memo on disk; give it a version= that changes whenever that does, "
+                "or memo=True"
+            ) from error
         kind = type(self)
-        return f"{self.name} {kind.__module__}.{kind.__qualname__} {fingerprint(told)}"
+        return f"{self.name} {kind.__module__}.{kind.__qualname__} {told}"
+
+    @property
+    def asks_again(self) -> bool:
+        """Not where a budget says that asking has its price."""
+        return self._budget is None
 
     @property
     def budget(self) -> int | None:
@@ -311,13 +221,14 @@ class Objective(Reward):
 
     def prepare(self, vocabulary: object, max_length: int, device: torch.device | str) -> None:
         """Open the memo, so that a file that cannot be used says so before the work begins."""
-        _ = self.memo
+        _ = self.memo, self._name_of_memory()
 
     def adopt_canonical(self, canonical: Canonical | None) -> None:
         """Take the task's canonical form where it was asked for."""
         if self._canonical_of_task and canonical is not self.canonical:
             self.canonical = canonical
-            self.__dict__.pop("memo", None)  # its keys are of another form
+            for derived in ("memo", "namespace"):  # keys are of another form
+                self.__dict__.pop(derived, None)
 
     def ensure_usable(self) -> None:
         """As for any reward."""
@@ -325,11 +236,7 @@ class Objective(Reward):
             raise BudgetExhausted(
                 f"objective {self.name!r} has scored its budget of {self._budget.limit} sequences"
             )
-        if problem := self._failures.too_many():
-            self._failures.forget()  # once is enough: who mends the scorer goes on
-            raise ObjectiveError(
-                f"objective {self.name!r} {problem}; mend the objective, or set max_failed_share"
-            )
+        super().ensure_usable()
 
     def take_statistics(self) -> dict[str, float]:
         """Milliseconds, memo hits, and what is spent of a budget."""
@@ -368,8 +275,3 @@ class Objective(Reward):
 
 
 _OPTIONS = frozenset(ObjectiveOptions.__annotations__)
-_MEND = "mend the objective, or let it return None for what it cannot score"
-
-
-def _named(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}"

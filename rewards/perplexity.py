@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Credit, Reward, Scores
 
@@ -35,6 +35,11 @@ class Perplexity(Reward):
     credit: Credit = "rollouts"
 
     def __init__(self, policy: Policy) -> None:
+        if not isinstance(policy, nn.Module) or not hasattr(policy, "vocabulary"):
+            raise TypeError(
+                f"policy is {policy!r}; expected a policy, such as load_agent(path).policy, so "
+                "perplexity is made in Python and not in an expression"
+            )
         self.policy = deepcopy(policy).eval().requires_grad_(False)
 
     def prepare(self, vocabulary: Vocabulary, max_length: int, device: torch.device | str) -> None:

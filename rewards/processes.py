@@ -28,6 +28,7 @@ from .crew import (
     Scorer,
     WorkerStartError,
     WorkerTimeoutError,
+    called,
     failure_of,
 )
 
@@ -179,7 +180,7 @@ Outcome = Sequence[Answer] | Raised
 def run(scorer: Scorer, texts: list[str]) -> Outcome:
     """What the scorer answers or raises."""
     try:
-        return list(scorer(texts))
+        return called(lambda asked: list(scorer(asked)), texts)
     except Exception as error:
         return Raised.of(error)
 
@@ -201,7 +202,7 @@ def _portable(error: Exception) -> Exception:
 
 def _serve(connection: Connection, pickled: bytes) -> None:
     """A worker process: load the scorer, say so, then answer until the pipe ends."""
-    os.setsid()  # Ctrl-C is the parent's; and what the scorer starts ends with this process
+    os.setsid()  # Ctrl-C is the parent's; and what is in this group ends with us
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         scorer: Scorer = pickle.loads(pickled)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
@@ -18,6 +19,7 @@ from typing import cast
 from .base import Reward
 from .expressions import UnknownTargetError, load_target, parse_expression
 from .function import BatchFunction, FunctionObjective
+from .objective import ObjectiveOptions
 
 _TARGETS = {
     "albuterol_similarity": "tokengym.rewards.molecules.pmo:AlbuterolSimilarity",
@@ -134,6 +136,13 @@ def register_reward(name: str, target: str) -> None:
 def reward_targets() -> dict[str, str]:
     """Every known name with its ``"module:attribute"``, installed packages' among them."""
     installed = {point.name: point.value for point in entry_points(group=_GROUP)}
+    for name in installed.keys() & _TARGETS.keys():
+        if installed[name] != _TARGETS[name]:
+            warnings.warn(
+                f"an installed package calls {installed[name]!r} {name!r}, which is "
+                f"{_TARGETS[name]!r} here; write it as {installed[name]!r}",
+                stacklevel=2,
+            )
     return dict(sorted({**installed, **_TARGETS}.items()))
 
 
@@ -224,11 +233,18 @@ def named_reward(name: str, rewards: Sequence[object], options: dict[str, object
             f"unknown reward {name!r}; {hint} (one of your own is written 'module:attribute')"
         )
     found = load_target(target)
-    if inspect.isclass(found) and issubclass(found, Reward):
-        try:
+    try:
+        if inspect.isclass(found) and issubclass(found, Reward):
             return found(*rewards, **options)
-        except TypeError as error:
-            raise ValueError(f"reward {name!r}: {error}") from error
+        if options and not rewards and isinstance(found, FunctionObjective):
+            return found.with_options(**cast(ObjectiveOptions, options))
+        if options and not rewards and inspect.isfunction(found):
+            return FunctionObjective(found, **cast(ObjectiveOptions, options))
+    except TypeError as error:
+        raise ValueError(f"reward {name!r}: {error}") from error
     if rewards or options:
-        raise ValueError(f"reward {name!r} is no class and takes nothing in brackets")
+        raise ValueError(
+            f"reward {name!r} is no class and takes {'no rewards' if rewards else 'nothing'} in "
+            "brackets"
+        )
     return make_reward(found)  # type: ignore[arg-type]

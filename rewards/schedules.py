@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .base import Progress, Reward, Scores, WeightedSum, joint_credit
+from .checks import check_numbers
 from .combining import call_text, checked_rewards
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Curriculum(Schedule):
 
     def __init__(self, *rewards: Reward, thresholds: Sequence[float]) -> None:
         super().__init__(*rewards, thresholds=thresholds)
+        check_numbers(thresholds=thresholds)
         if len(thresholds) != len(rewards) - 1:
             raise ValueError(
                 f"{self.name}: {len(thresholds)} thresholds; expected {len(rewards) - 1}, one for "

@@ -69,6 +69,13 @@ def answers_out_of_order(number: int, texts: list[str]) -> None:
 def answers_a_wrong_id(number: int, texts: list[str]) -> None:
     say(answer(number + 1000, texts))
     say(answer(-number, texts) | {"id": str(number)})
+    say({"id": True, "scores": [99.0] * len(texts)})
+
+
+def draws_a_bar(number: int, texts: list[str]) -> None:
+    """Progress on standard error, over and over in one line."""
+    print("loading: 100 %\r" * 350_000, file=sys.stderr, flush=True)
+    say(answer(number, texts))
 
 
 def answers_10_mb(number: int, texts: list[str]) -> None:

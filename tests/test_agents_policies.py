@@ -129,6 +129,25 @@ def test_T1_neither_padding_nor_company_changes_a_sequence(
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [GRUPolicy, LSTMPolicy])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_step_reads_what_is_embedded_already(
+    vocabulary: Vocabulary, kind: type[GRUPolicy | LSTMPolicy], layers: int
+) -> None:
+    """A token's embedding gives what the token gives, with a gradient to what is embedded."""
+    policy = kind(vocabulary, embedding=5, hidden=7, layers=layers)
+    state = policy.initial_state(3)
+    tokens_B = torch.tensor([0, 2, vocabulary.bos])
+    expected_BA, expected = policy.step(tokens_B, state)
+    embedded_BE = policy.embedding(tokens_B).detach().requires_grad_()
+    logits_BA, found = policy.step_embedded(embedded_BE, state)
+    assert torch.equal(logits_BA, expected_BA)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    logits_BA[1].sum().backward()
+    assert embedded_BE.grad is not None
+    assert embedded_BE.grad.ne(0).any(dim=1).tolist() == [False, True, False]
+
+
 def test_T3_causality(make_policy: PolicyMaker, vocabulary: Vocabulary) -> None:
     policy = make_policy(vocabulary, 4)
     first = torch.tensor([[0, 1, 0, 1]])

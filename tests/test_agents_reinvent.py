@@ -89,7 +89,8 @@ def test_with_a_diversity_memory_it_goes_on_to_other_sequences() -> None:
 def test_a_round_that_cannot_be_scored_changes_nothing() -> None:
     agent = make(Reinvent, reward=FunctionObjective(lambda texts: [None] * len(texts)))
     before = weights(agent)
-    with pytest.warns(UserWarning, match="no sequence of this round could be scored"):
+    message = "could be scored; .*'<lambda>' failed first on .* returned None"
+    with pytest.warns(UserWarning, match=message):
         agent.learn(1)
     assert torch.equal(before, weights(agent))
 

@@ -28,5 +28,10 @@ def test_block_runs(index: int, tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    expected = ["0.5 * halogens + 0.5 * short [0.3333333333333333, 0.0]\n", "[3.0, 3.0]\n"]
+    expected = [
+        "0.5 * halogens + 0.5 * short [0.3333333333333333, 0.0]\n",
+        "[1.0, 0.6666666666666666, 0.0]\n",
+        "True True\n",
+        "[3.0, 3.0]\n",
+    ]
     assert done.stdout == expected[index]

@@ -127,6 +127,7 @@ def test_a_broken_objective_is_named_with_the_first_sequence(kind: str) -> None:
         FunctionObjective(function, name="mine").score_texts(["a", "bb"])
 
 
+@pytest.mark.filterwarnings("ignore:objective")
 def test_skipping_leaves_out_what_fails() -> None:
     def picky(texts: list[str]) -> list[float]:
         if "bb" in texts:

@@ -74,6 +74,37 @@ def test_a_problem_is_named(
     assert said in finding.detail
 
 
+def test_what_fails_alone_is_a_problem_among_others() -> None:
+    def spread(texts: list[str]) -> list[float | None]:
+        low, high = min(map(len, texts)), max(map(len, texts))
+        return [(len(text) - low) / (high - low) for text in texts]
+
+    findings = found(spread)
+    assert findings["batch equals single"].level == "problem"
+    said = "'a' scored 0.0, then objective 'spread' raised ZeroDivisionError"
+    assert said in findings["batch equals single"].detail
+    assert findings["range"].detail.startswith("scores from 0 to 1")
+
+
+def test_nothing_is_said_of_the_order_where_scores_are_random() -> None:
+    findings = found(random_ones())
+    assert findings["the same twice"].level == "problem"
+    assert not {"batch equals single", "order does not matter"} & set(findings)
+
+
+def test_what_is_asked_is_told_and_an_exit_is_a_failure() -> None:
+    def leaves(texts: list[str]) -> list[float | None]:
+        if "" in texts:
+            sys.exit(3)
+        return [float(len(text)) for text in texts]
+
+    told: list[str] = []
+    hostile = check_objective(FunctionObjective(leaves), TEXTS, told.append)[-2]
+    assert "1 of 14 would stop a run; first: objective 'leaves' raised" in hostile.detail
+    assert "it called sys.exit(3) for ''" in hostile.detail
+    assert told[:2] == ["a batch of 4 texts", "'a'"]
+
+
 def test_ranges() -> None:
     outside = FunctionObjective(sound.function, range=(0.0, 0.3))
     assert "to 0.5, outside the stated 0 to 0.3" in found(outside)["range"].detail

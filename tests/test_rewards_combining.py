@@ -276,7 +276,7 @@ def test_expressions_go_round(text: str) -> None:
         ("geometric_mean(qde)", "did you mean qed"),
         ("geometric_mean(*qed)", "is no reward"),
         ("geometric_mean(qed, **valid)", "cannot read the reward"),
-        (f"{ME}:FIRST(qed)", "takes nothing in brackets"),
+        (f"{ME}:FIRST(qed)", "takes no rewards in brackets"),
         ("+".join(["qed"] * 20_000), "cannot read the reward"),
     ],
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tokengym.rewards import FunctionObjective, Objective, ObjectiveError, objective
-from tokengym.rewards.crew import gather
+from tokengym.rewards.crew import SequenceError, gather
 
 from .test_rewards_workers import children, environment, is_alive, wait_until
 
@@ -156,6 +156,7 @@ def test_processes_score_in_order(where: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:objective")
 def test_a_hanging_sequence_is_killed_and_named() -> None:
     texts = ["a", "hang", "bb", "kill", "ccc", "raise", "dddd"]
     expected = [1.0, None, 2.0, None, 3.0, None, 4.0]
@@ -281,8 +282,10 @@ def test_no_process_is_left_when_the_interpreter_ends(then: str, code: int) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"executor": 0}, "expected at least 1"),
+        ({"executor": 0}, "executor is 0; expected a whole number, at least 1"),
+        ({"executor": True}, "executor is True; expected a whole number"),
         ({"timeout": 0}, "expected seconds, more than 0"),
+        ({"timeout": "5"}, "timeout is '5'; expected seconds"),
         ({"timeout": 1, "executor": process_pool}, "not ours to kill"),
     ],
 )
@@ -315,8 +318,10 @@ def test_one_sequence_that_raises_costs_its_chunk_nothing() -> None:
         1.0,
     ]
     assert sent == [["a", "bb", "bad"], ["dddd", "e"], ["a"], ["bb"], ["bad"]]
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(SequenceError) as caught:
         gather(submit, texts, 2, isolate=False)
+    assert caught.value.texts == ("a", "bb", "bad")  # one of the chunk, not of the batch
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 # --- Dask -----------------------------------------------------------------------------------------

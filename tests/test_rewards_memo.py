@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,21 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
         step += 1
 
 
-ASKED: list[str] = []
+@pytest.mark.parametrize("value", ["abc", float("inf"), 1e300, b"blob"])
+def test_a_file_with_what_is_no_score_says_so(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "scores.sqlite"
+    SQLiteMemo(path, "mine").put_many({"CCO": 0.5, "CC": 0.25})
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE scores SET value = ? WHERE key = 'CCO'", (value,))
+    connection.close()
+    memo = SQLiteMemo(path, "mine")
+    assert memo.get_many(["CC"]) == [0.25]
+    with pytest.raises(MemoError, match=r"scores.sqlite holds .* as the score of 'CCO', which is"):
+        memo.get_many(["CC", "CCO"])
+    memo.close()
+
+
+ASKED: deque[str] = deque()  # no plain value, so it does not tell scores apart
 
 
 def length_unless_bad(texts: list[str]) -> list[float | None]:
@@ -174,10 +189,10 @@ def test_an_objective_reads_what_another_run_has_scored(tmp_path: Path) -> None:
     ASKED.clear()
     first = FunctionObjective(length_unless_bad, memo=path, version=1)
     assert first.score_texts(["a", "bad", "a"]) == [1.0, None, 1.0]
-    assert ASKED == ["a", "bad"]
+    assert list(ASKED) == ["a", "bad"]
     again = FunctionObjective(length_unless_bad, memo=str(path), version=1)
     assert again.score_texts(["a", "bad", "cc"]) == [1.0, None, 2.0]
-    assert ASKED == ["a", "bad", "bad", "cc"]  # failures are not kept
+    assert list(ASKED) == ["a", "bad", "bad", "cc"]  # failures are not kept
     FunctionObjective(length_unless_bad, memo=path, version=2).score_texts(["a"])
     assert ASKED[-1] == "a"
 

@@ -125,3 +125,53 @@ def test_an_argument_without_a_value_needs_a_version(tmp_path: Path) -> None:
     first = FunctionObjective(judge, name="judge", memo=tmp_path / "a", version="today")
     assert first.score_texts(["a"]) == [0.5]
     assert first.namespace != FunctionObjective(judge, name="judge", version="x").namespace
+
+
+MODULE = """
+import functools, math
+SCALE = 1
+TABLE = {{"C": 1.0}}
+CALLS = 0
+OTHER = object()
+@functools.lru_cache
+def helper(text):
+    return [SCALE * math.sqrt(len(c)) for c in text]
+def back(text):
+    return score([text])
+def score(texts):
+    global CALLS
+    CALLS = CALLS + 1
+    return [sum(helper(text)) * TABLE.get(text, 1) * bool(OTHER) or back(text) for text in texts]
+{more}
+"""
+
+
+def module_namespace(more: str = "") -> str:
+    names: dict[str, Any] = {"__name__": "mine"}
+    exec(MODULE.format(more=more), names)
+    return FunctionObjective(names["score"]).namespace
+
+
+def test_constants_and_functions_of_the_module_tell_scores_apart() -> None:
+    changed = [
+        "SCALE = 7",
+        'TABLE["C"] = 2.0',
+        "def helper(text): return [len(text)]",
+        "def back(text): return 0",
+    ]
+    assert len({module_namespace(), *map(module_namespace, changed)}) == 1 + len(changed)
+    for same in ("", "CALLS = 7", "OTHER = object()", "UNUSED = 7"):
+        assert module_namespace(same) == module_namespace()
+
+
+def test_what_a_function_counts_as_it_runs_loses_no_score(tmp_path: Path) -> None:
+    seen: list[str] = []
+    names: dict[str, Any] = {"__name__": "mine", "SEEN": seen}
+    exec("def score(texts):\n    SEEN.extend(texts)\n    return [1.0 for _ in texts]", names)
+    first, second = (FunctionObjective(names["score"], name="mine") for _ in range(2))
+    for reward in (first, second):
+        reward.prepare(None, 3, "cpu")  # as an agent does, before anything is scored
+    first.score_texts(["a", "b"])
+    second.restore(*first.state())
+    second.score_texts(["a", "b"])
+    assert seen == ["a", "b"]

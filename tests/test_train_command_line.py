@@ -199,7 +199,11 @@ def test_a_spent_budget_ends_a_run_with_everything_saved(folder: Path) -> None:
     with open(folder / "weighed.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 8 * len(first.splitlines())
     message = run(folder, "weigh", "b", "logp", code=2)
-    assert "no values of 'logp' were recorded in round 0; recorded: conv_disc" in message
+    assert "no values of 'logp' were recorded; recorded: conv_disc" in message
+    assert "no folder none for w.csv" in run(
+        folder, "weigh", "b", "qed", "--output", "none/w.csv", code=2
+    )
+    assert not (folder / "none").exists()
 
 
 @pytest.mark.slow
@@ -237,7 +241,10 @@ def test_check_says_what_a_run_would_meet(folder: Path) -> None:
     printed = " ".join(run(folder, "check", "0.5 * scorers:fragile + qed", code=1).split())
     assert "problem" in printed
     assert "ZeroDivisionError" in printed
-    assert "has no objective to check" in run(folder, "check", "conv_discriminator", code=2)
+    message = run(folder, "check", "conv_discriminator + uniqueness", code=2)
+    assert (
+        "nothing in the reward 'conv_discriminator + uniqueness' scores one text by it" in message
+    )
 
 
 def test_lists_and_help(folder: Path) -> None:

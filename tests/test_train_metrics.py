@@ -155,6 +155,19 @@ def test_a_table_has_the_figures_of_all_rows_and_turns_where_it_is_too_wide() ->
     assert narrow[-2].split() == ["nll_data", "-", "1.500±0.250"]
 
 
+def test_a_mean_of_few_rewards_says_of_how_many() -> None:
+    figures: dict[str, float | None] = {"validity": 0.5, "validity_se": 0.1, "validity_n": 20}
+    for name, n in (("reward", 7), ("reward/a", 20), ("reward/b", 0), ("qed", 10)):
+        figures |= {name: 0.25 if n else None, f"{name}_se": 0.1 if n else None, f"{name}_n": n}
+    lines = printed({"x": figures, "y": figures}, 60).splitlines()
+    shown = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
+    assert shown["reward"] == ["0.250±0.100", "of", "7"] * 2
+    assert shown["reward/a"] == ["0.250±0.100"] * 2
+    assert shown["reward/b"] == ["-", "of", "0"] * 2
+    assert shown["qed"] == ["0.250±0.100"] * 2
+
+
+@pytest.mark.filterwarnings("ignore:objective")
 def test_scores_have_figures_of_the_reward_and_of_its_parts() -> None:
     def good(texts: list[str]) -> list[float | None]:
         return [None if text == "b" else float(len(text)) for text in texts]

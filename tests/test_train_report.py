@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from tokengym import Task, Vocabulary, make_reward
 from tokengym.envs.drawing import draw_melody
+from tokengym.rewards import FunctionObjective
 from tokengym.train.curves import charts_of, draw_chart, read_curves
 from tokengym.train.report import write_report
 from tokengym.train.run_folder import RunFolder, write_csv
@@ -87,6 +89,14 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path: Path) -> None:
     assert "The first 2 of 2" in page
     assert "good 0.812" in page
     assert page.count("not valid") == 1
+
+
+def test_it_says_what_failed_first(tmp_path: Path) -> None:
+    reward = FunctionObjective(lambda texts: [None] * len(texts), name="<b>")
+    reward.score_texts(["a b"])
+    page = report_of(tmp_path, replace(words_task(), reward=reward), [("a", "1", "0.5")])
+    said = "<dt>first failure of &lt;b&gt;</dt><dd>&#x27;a b&#x27;, it returned None"
+    assert said in page
 
 
 def test_nothing_on_it_is_code_or_comes_from_elsewhere(tmp_path: Path) -> None:

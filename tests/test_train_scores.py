@@ -12,7 +12,14 @@ import torch
 from stable_baselines3.common.logger import KVWriter, Logger
 from tokengym.agents import ORGAN
 from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import ConvDiscriminator, FunctionObjective, GeometricMean, Linear, Reward
+from tokengym.rewards import (
+    ConvDiscriminator,
+    FunctionObjective,
+    GeometricMean,
+    Linear,
+    Reward,
+    make_reward,
+)
 from tokengym.train import ScoreLog, read_scores, weigh
 from tokengym.train.scores import RoundScores
 
@@ -95,7 +102,7 @@ def test_a_run_is_weighed_again(tmp_path: Path) -> None:
         wanted = 2 * short_B + 3 * thirds_B * short_B
         torch.testing.assert_close(scores.values_B, wanted, equal_nan=True)
         assert torch.equal(scores.ok_B, each.scores.ok_B)
-    with pytest.raises(ValueError, match="no values of 'qed' were recorded in round 0; recorded:"):
+    with pytest.raises(ValueError, match="no values of 'qed' were recorded; recorded: conv"):
         weigh(rounds, "0.5 * qed")
 
 
@@ -110,6 +117,26 @@ def test_an_expression_with_transforms_weighs_what_the_components_said() -> None
     torch.testing.assert_close(again.values_B, scores.values_B, equal_nan=True)
     (plain,) = weigh([once], "thirds")
     assert plain.values_B[0] == 1.0
+
+
+plain = FunctionObjective(lambda texts: [float(len(text)) for text in texts], name="plain")
+renamed = FunctionObjective(lambda texts: [2.0] * len(texts), name="another")
+
+
+def test_a_run_with_schedules_is_weighed_by_its_own_expression(tmp_path: Path) -> None:
+    here = "tests.test_train_scores"
+    expression = f"0.5 * alternate({here}:plain, {here}:renamed)"
+    vocabulary = Vocabulary.from_tokens(TOKENS, "characters")
+    task = Task(name="Small", vocabulary=vocabulary, max_length=4, reward=make_reward(expression))
+    learner = ORGAN("GRU", TokenEnv(task), batch_size=6, completions=1, seed=0)
+    learner.learn(80, callback=ScoreLog(tmp_path / "scores.jsonl"))
+    rounds = read_scores(tmp_path)
+    assert len(rounds) > 3
+    for each, scores in zip(rounds, weigh(rounds, expression), strict=True):
+        assert torch.equal(scores.values_B, each.scores.values_B)
+    # What rested is not known in those rounds; the others are.
+    known = [bool(scores.ok_B.all()) for scores in weigh(rounds, "0.1 * plain")]
+    assert known == [place % 2 == 0 for place in range(len(rounds))]
 
 
 def test_a_resumed_run_writes_what_the_never_stopped_one_does(tmp_path: Path) -> None:
@@ -135,6 +162,10 @@ def test_files_that_are_no_scores(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_scores(tmp_path / "none")
     good = {"round": 0, "timesteps": 4, "texts": ["a"], "total": [1], "parts": {"x": [None]}}
+    path = tmp_path / "cut.jsonl"
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(good)[:30]}")
+    with pytest.warns(UserWarning, match="cut.jsonl, line 2 is cut short and left out"):
+        assert len(read_scores(path)) == 1
     wrong = [
         "[]",
         "{",

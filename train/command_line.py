@@ -22,11 +22,12 @@ from .. import __version__
 from ..agents import AGENTS, SequenceAgent
 from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
-from .commands import check, evaluate, report, sample, weigh_run
+from .commands import evaluate, report, sample
 from .config import FitConfig, PretrainConfig, TrainConfig, absolute_data
 from .fitting import fit
 from .lists import list_rewards, list_tasks
 from .mistakes import AGENT_SKIPS, LEARNER_SKIPS, Parser, fail, show_warning
+from .reward_commands import check, weigh_run
 from .run_folder import RunFolder
 from .supervised import Learner
 from .training import train

@@ -1,20 +1,16 @@
-"""What is done with a run that is there, and with a reward by itself."""
+"""What is done with a run that is there."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
-import torch
 from jsonargparse import Namespace
 from rich.console import Console
-from rich.table import Table
 
 from ..agents import beam_search
 from ..agents.checks import check_least
 from ..envs import Sequences, Task, make_task
-from ..rewards import Objective, check_objective, make_reward
 from .config import task_options
 from .evaluation import (
     figures_as_json,
@@ -29,9 +25,8 @@ from .evaluation import (
 from .held_out import split
 from .metrics.requested import Figures, Material, metric_names, requested_figures
 from .report import write_report
-from .run_folder import RunError, RunFolder, csv_text, write_csv
+from .run_folder import RunError, RunFolder, check_place, csv_text, write_csv
 from .samples import sample_columns, text_column
-from .scores import read_scores, weigh
 from .writers import Writer, load_writer
 
 
@@ -41,6 +36,7 @@ def sample(options: Namespace, console: Console) -> None:
     Of a checkpoint alone, without the run's folder, only the texts.
     """
     check_least(1, number=options.number)
+    check_place(options.output)
     writer: Writer
     if options.run.is_dir():
         writer, task = load_run(options.run, constraint=options.constraint)
@@ -179,60 +175,3 @@ def task_of_run(folder: RunFolder, constraint: str | None = None) -> Task:
     return make_task(
         config["task"], **(options if constraint is None else {**options, "constraint": constraint})
     )
-
-
-def weigh_run(options: Namespace, console: Console) -> None:
-    """Say what a run's training sequences would have been worth by another reward.
-
-    Nothing is scored again: scores.jsonl has every component's values.
-
-      tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
-    """
-    rounds = read_scores(options.run)
-    rows = [
-        (each.round, text, then, now)
-        for each, scores in zip(rounds, weigh(rounds, options.reward), strict=True)
-        for text, then, now in zip(
-            each.texts, each.scores.values_B.tolist(), scores.values_B.tolist(), strict=True
-        )
-    ]
-    header = ("round", "text", "then", "now")
-    if options.output is not None:
-        write_csv(options.output, header, rows)
-        console.print(f"{len(rows)} sequences in {options.output}", soft_wrap=True)
-        return
-    different = {text: (round, text, then, now) for round, text, then, now in rows if now == now}
-    table = Table(*header, title=f"the best of {len(different)} different sequences")
-    for round, text, then, now in sorted(different.values(), key=lambda row: -row[3])[:10]:
-        table.add_row(str(round), text, f"{then:.4g}", f"{now:.4g}")
-    console.print(table)
-
-
-def check(options: Namespace, console: Console) -> bool:
-    """Say what a run would meet in a reward: range, failures, cost, whether it can be relied on.
-
-    Every objective of the expression is asked about examples of the task's data (or of --data), as
-    a batch, again, backwards and one by one, then about texts that nobody expects. Ends with exit
-    code 1 where there is a problem.
-    """
-    reward = make_reward(options.reward)
-    objectives = [part for part in reward.components() if isinstance(part, Objective)]
-    if not objectives:
-        raise ValueError(
-            f"the reward {reward.name!r} has no objective to check; discriminators have none"
-        )
-    task = make_task(options.task, **({} if options.data is None else {"data": options.data}))
-    if task.data is None:
-        raise ValueError(f"the task {options.task!r} has no data to check with; give --data")
-    generator = np.random.default_rng(options.seed)
-    rows = generator.permutation(len(task.data))[: options.number]
-    examples = task.data[torch.from_numpy(rows)].texts
-    reward.adopt_canonical(task.canonical)
-    good = True
-    for objective in objectives:
-        table = Table("what", "", "finding", title=objective.name)
-        for finding in check_objective(objective, examples):
-            table.add_row(finding.what, finding.level, finding.detail)
-            good &= finding.level != "problem"
-        console.print(table)
-    return good

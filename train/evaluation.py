@@ -177,7 +177,9 @@ def print_figures(rows: Summary, console: Console) -> None:
     """
     names = figure_names(rows)
     cells = {
-        label: [_cell(row.get(name), row.get(f"{name}_se")) for name in names]
+        label: [
+            _cell(row.get(name), row.get(f"{name}_se")) + scored_of(row, name) for name in names
+        ]
         for label, row in rows.items()
     }
     if len(rows) == 1:
@@ -216,6 +218,18 @@ def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
     for label, cells in rows.items():
         table.add_row(label, *cells)
     return table
+
+
+def scored_of(row: Mapping[str, float | None], name: str) -> str:
+    """``" of 7"`` where a mean of rewards is over 7 sequences and the row is of more.
+
+    The others failed, or were not paid for; figures of something else say by their names of what.
+    """
+    n = row.get(f"{name}_n")
+    if n is None or name.partition("/")[0] != "reward":
+        return ""
+    most = max(known for key, known in row.items() if key.endswith("_n") and known is not None)
+    return f" of {n:,.0f}" if n < most else ""
 
 
 def _cell(value: float | None, error: float | None) -> str:

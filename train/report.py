@@ -16,8 +16,9 @@ from ..agents.checkpoint import write_atomically
 from ..envs import Task
 from ..envs.data import read_text
 from ..envs.drawing import draw_text
+from ..rewards.failures import first_failures
 from .curves import Chart, charts_of, draw_chart, read_curves
-from .evaluation import Summary, figure_names
+from .evaluation import Summary, figure_names, scored_of
 from .run_folder import RunFolder
 
 _DRAWN = 24  # samples in the grid
@@ -95,11 +96,13 @@ def _facts(task: Task, config: Mapping[str, Any], seconds: float) -> str:
         "seed": config["seed"],
         "tokengym": __version__,
     }
+    for name, first in first_failures(task.reward).items():
+        facts[f"first failure of {name}"] = first
     if task.source is not None:
         entropy = task.source.entropy()
         error = f" ± {entropy.se:.3f}" if entropy.se else ""
         facts["entropy of the data"] = f"{entropy.value:.3f}{error} nats a sequence"
-    rows = (f"<dt>{name}</dt><dd>{_safe(str(fact))}</dd>" for name, fact in facts.items())
+    rows = (f"<dt>{_safe(name)}</dt><dd>{_safe(str(fact))}</dd>" for name, fact in facts.items())
     return f"<dl>{''.join(rows)}</dl>"
 
 
@@ -138,12 +141,13 @@ def _table(summary: Summary) -> str:
 def _cell(figures: Mapping[str, float | None], name: str) -> str:
     value, error, n = (figures.get(f"{name}{end}") for end in ("", "_se", "_n"))
     size = "" if n is None else f' title="of {n:,.0f}"'
+    of = f" <small>{few}</small>" if (few := scored_of(figures, name)) else ""
     if value is None:
-        return f"<td{size}>-</td>"
+        return f"<td{size}>-{of}</td>"
     known = error is not None and error >= 0.0005  # of the data itself nothing is left to chance
     places = 3 if abs(value) < 10 else 1
     shown = f"{value:.{places}f}" + (f" <small>± {error:.{places}f}</small>" if known else "")
-    return f"<td{size}>{shown}</td>"
+    return f"<td{size}>{shown}{of}</td>"
 
 
 def _card(task: Task, sample: dict[str, str]) -> str:

@@ -261,6 +261,16 @@ def checked_rows(rows: object, path: Path) -> Rows:
     return rows
 
 
+def check_place(output: Path | None) -> None:
+    """Refuse a file in a folder that there is none of, before the work: it may be misspelt.
+
+    Raises:
+        RunError: there is no such folder.
+    """
+    if output is not None and not output.parent.is_dir():
+        raise RunError(f"there is no folder {output.parent} for {output.name}; make it first")
+
+
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table, whole or not at all."""
     write_atomically(path, csv_text(header, rows).encode("utf-8"))

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from ..agents.base import Round
-from ..envs import Sequences, Vocabulary
-from ..rewards import Reward, Scores, UnknownRewardError
+from ..envs import Sequences
+from ..rewards import Progress, Reward, Scores, UnknownRewardError
+from ..rewards.base import Texts
+from ..rewards.expressions import load_target
 from ..rewards.parts import RAW
 from ..rewards.registry import named_reward, parse_reward
 
@@ -77,7 +80,7 @@ class ScoreLog(BaseCallback):
 
 
 def read_scores(run: str | Path) -> list[RoundScores]:
-    """The rounds that ``scores.jsonl`` holds.
+    """The rounds that ``scores.jsonl`` holds; a last line that was cut is left out with a warning.
 
     Args:
         run: the folder of a run, or the file.
@@ -89,7 +92,10 @@ def read_scores(run: str | Path) -> list[RoundScores]:
     path = Path(run)
     path = path / "scores.jsonl" if path.is_dir() else path
     rounds = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    *lines, rest = path.read_text(encoding="utf-8").split("\n")
+    if rest:  # the run was killed while it wrote, or is writing
+        warnings.warn(f"{path}, line {len(lines) + 1} is cut short and left out", stacklevel=2)
+    for number, line in enumerate(lines, start=1):
         try:
             rounds.append(_round(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -104,41 +110,69 @@ def weigh(rounds: list[RoundScores], expression: str) -> list[Scores]:
         rounds: as they were recorded.
         expression: as for ``make_reward``, over the names of recorded components:
             ``"0.2 * conv_discriminator + 0.8 * sigmoid(qed, low=0.4, high=0.8)"``. A name means
-            what the component itself said, before any transform.
+            what the component itself said, before any transform; ``mine:plain`` is ``plain``.
+
+    Returns:
+        The scores of each round, in their order. A sequence is not ok where a component failed, and
+        nor is any in a round in which a component had no weight, so that it was not asked.
 
     Raises:
-        ValueError: it is no expression, or names what was not recorded.
+        ValueError: it is no expression, or names what was not recorded in any round.
     """
-    return [_weigh(each, expression) for each in rounds]
+    playback = _Playback(rounds)
+    reward = parse_reward(expression, playback.lookup)
+    found, last = [], max((each.timesteps for each in rounds), default=0)
+    for before, each in zip([None, *rounds], rounds, strict=False):
+        playback.now = each
+        reward.begin_round(Progress(each.round, before.timesteps / last if before else 0.0))
+        batch = cast("Sequences", Texts(each.texts))
+        found.append(reward(batch))
+        reward.end_round(batch, found[-1])
+    return found
+
+
+class _Playback:
+    """Components that say what they said in the round that is ``now``."""
+
+    now: RoundScores
+
+    def __init__(self, rounds: list[RoundScores]) -> None:
+        names = dict.fromkeys(name for each in rounds for name in each.scores.parts)
+        self.names = [name for name in names if not name.endswith(RAW)]
+
+    def lookup(self, name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
+        if rewards:
+            return named_reward(name, rewards, options)
+        for known in _possible_names(name, options):
+            if known in self.names:
+                return _Recorded(known, self)
+        raise UnknownRewardError(
+            f"no values of {name!r} were recorded; recorded: {', '.join(self.names)}"
+        )
+
+
+def _possible_names(name: str, options: Mapping[str, object]) -> Iterator[str]:
+    """What the component of a name and its options may be called in the record."""
+    yield str(options.get("name"))
+    yield name
+    if ":" in name:
+        yield name.rpartition(":")[2]
+        yield str(getattr(load_target(name), "name", None))
 
 
 class _Recorded(Reward):
-    """A component that says what it said then."""
+    """A component that says what it said then, before any transform."""
 
-    def __init__(self, name: str, values_B: Tensor) -> None:
-        self.name, self.values_B = name, values_B
+    def __init__(self, name: str, playback: _Playback) -> None:
+        self.name, self._playback = name, playback
 
     def __call__(self, sequences: Sequences) -> Scores:
-        return Scores.of(self.name, self.values_B)
-
-
-def _weigh(each: RoundScores, expression: str) -> Scores:
-    def lookup(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:
-        if rewards:
-            return named_reward(name, rewards, options)
-        if name not in each.scores.parts:
-            known = ", ".join(each.scores.parts)
-            raise UnknownRewardError(
-                f"no values of {name!r} were recorded in round {each.round}; recorded: {known}"
-            )
-        key = name
-        while key + RAW in each.scores.parts:
+        parts, key = self._playback.now.scores.parts, self.name
+        if key not in parts:
+            return Scores.of(self.name, torch.full((len(sequences),), torch.nan))
+        while key + RAW in parts:
             key += RAW
-        return _Recorded(name, each.scores.parts[key])
-
-    # Rewards read a batch; what is recorded needs of it no more than how many there are.
-    nothing = Vocabulary.from_tokens(["?"], "characters").encode([""] * len(each.texts))
-    return parse_reward(expression, lookup)(nothing)
+        return Scores.of(self.name, parts[key])
 
 
 def _round(line: Mapping[str, Any]) -> RoundScores:

@@ -23,6 +23,7 @@ from ..agents.divergence import DivergenceError, save_divergence
 from ..agents.parallel import joined, world
 from ..envs import Sequences, Task, TokenEnv, make_task
 from ..rewards import Objective, Scores
+from ..rewards.failures import first_failures
 from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
 from .evaluation import (
     figures_as_json,
@@ -255,6 +256,8 @@ class _Run:
             self.console.print(f"stopped: {self.agent.stopped}", soft_wrap=True)
         sequences = self._sample()
         scores = self.task.reward(sequences)
+        for name, first in first_failures(self.task.reward).items():
+            self.console.print(f"{name} failed, first on {first}", soft_wrap=True)
         self._add_row("trained", sequences, scores)
         write_samples(self.folder.samples, self.task, sequences, scores)
         write_report(self.folder, self.task, self.summary)

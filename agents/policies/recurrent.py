@@ -124,6 +124,14 @@ class RecurrentPolicy(Policy):
             gates = self._inputs(self.embedding(tokens_B), 0)
         else:
             gates = F.embedding(tokens_B, self._table)
+        return self._after(gates, state)
+
+    def step_embedded(self, embedded_BE: Tensor, state: State) -> tuple[Tensor, State]:
+        """``step`` for what is embedded already, such as a mixture of tokens; logits (B, A)."""
+        return self._after(self._inputs(embedded_BE, 0), state)
+
+    def _after(self, gates: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits and the new state, from the input's share in the first layer's gates."""
         condition = state[self.states * self.layers :]
         if condition:
             of_condition = self.weight("weight_ih", 0)[:, -self.condition_size :]

@@ -3,7 +3,7 @@
     python -m benchmarks.supervised --only Markov --seeds 2 --json figures.json
 
 CPU time of one thread. Prints a row for each figure, seed by seed, with its standard error over
-samples; exits 1 when a floor is missed that limits.py, latent.py or text.py states.
+samples; exits 1 when a floor is missed that one of their files states.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import latent, limits, text
+from . import adversarial, estimators, latent, limits, text
 from .case import Row
 
 Results = list[tuple[str, int, Row]]
@@ -50,7 +50,9 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     results: Results = []
-    for case in [*limits.cases(), *latent.cases(), *text.cases(options.data, options.text_seconds)]:
+    texts = text.cases(options.data, options.text_seconds)
+    others = [*estimators.cases(), *adversarial.cases(), *latent.cases()]
+    for case in [*limits.cases(), *others, *texts]:
         if options.only.lower() not in case.name.lower():
             continue
         for seed in range(options.seeds):

@@ -98,8 +98,9 @@ class Valid(Objective):
     range = (0.0, 1.0)
     microseconds = 200.0
 
-    def __init__(self) -> None:
-        super().__init__(memo=False)  # canonical_smiles remembers
+    def __init__(self, **options: Unpack[ObjectiveOptions]) -> None:
+        options.setdefault("memo", False)  # canonical_smiles remembers
+        super().__init__(**options)
 
     def score(self, texts: list[str]) -> Sequence[float | None]:
         """1.0 or 0.0 a text."""

@@ -116,8 +116,9 @@ class OrganSoftNovelty(Objective):
     range = (0.0, 1.0)
     microseconds = 200.0
 
-    def __init__(self, reference: Reference) -> None:
-        super().__init__(memo=False)
+    def __init__(self, reference: Reference, **options: Unpack[ObjectiveOptions]) -> None:
+        options.setdefault("memo", False)  # canonical_smiles remembers
+        super().__init__(**options)
         self._known = frozenset(reference_texts(reference))
 
     def score(self, texts: list[str]) -> Sequence[float | None]:
@@ -136,8 +137,9 @@ class OrganConciseness(Objective):
     range = (0.0, 1.0)
     microseconds = 200.0
 
-    def __init__(self) -> None:
-        super().__init__(memo=False)  # canonical_smiles remembers; spellings differ in value
+    def __init__(self, **options: Unpack[ObjectiveOptions]) -> None:
+        options.setdefault("memo", False)  # canonical_smiles remembers
+        super().__init__(**options)
 
     def score(self, texts: list[str]) -> Sequence[float | None]:
         """The conciseness of each text, 0.0 for what is no molecule."""

@@ -107,14 +107,16 @@ class NewMolecule(Objective):
 
     Args:
         reference: SMILES, or a file with one at the start of each line.
+        **options: as for ``Objective``, but for memo, which is False.
     """
 
     name = "new_molecule"
     range = (0.0, 1.0)
     microseconds = 200.0
 
-    def __init__(self, reference: Reference) -> None:
-        super().__init__(memo=False)  # canonical_smiles remembers
+    def __init__(self, reference: Reference, **options: Unpack[ObjectiveOptions]) -> None:
+        options.setdefault("memo", False)  # canonical_smiles remembers
+        super().__init__(**options)
         self._known = {canonical_smiles(text) for text in reference_texts(reference)}
 
     def score(self, texts: list[str]) -> Sequence[float | None]:

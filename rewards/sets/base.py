@@ -16,7 +16,8 @@ estimate of its bias. The term v(S), the same for all, is what a baseline takes 
 that is, so with a baseline taken over the batch nothing can be learnt from it.
 
 Either way a score depends on the whole batch: the credit is always "terminal", there is no memo,
-and where single episodes end one at a time (a TokenEnv), a set holds that one sequence.
+and where single episodes end one at a time (a TokenEnv), a set holds that one sequence. A set that
+cannot be valued fails as a whole.
 """
 
 # Shapes: B sequences
@@ -30,12 +31,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from ..base import Reward, Scores
-from ..objective import ObjectiveError
+from ..black_box import named
+from ..checks import check_choice
+from ..crew import called
+from ..failures import Failures, OnError, short
 
 if TYPE_CHECKING:
     from ...envs.sequences import Sequences
 
 CreditBy = Literal["marginal", "shared"]
+_MOST_FAILED = 0.9  # the share of failed sequences that ends a run
 Canonical = Callable[[str], str | None]
 
 
@@ -46,7 +51,9 @@ class SetObjective(Reward):
     as they are. What has none, such as a string that is no molecule, is not in it and scores 0.0.
 
     Args:
-        credit_by: ``"marginal"`` or ``"shared"``, as the top of this file says.
+        credit_by: ``"marginal"``, what the set would lose without it, or ``"shared"``, the value.
+        on_error: ``"raise"`` an ``ObjectiveError``, or ``"skip"``: a set that cannot be valued, and
+            a text that has no form because that raised, are not ok.
 
     Attributes:
         canonical: the task's canonical form; None where it has none.
@@ -54,10 +61,15 @@ class SetObjective(Reward):
 
     canonical: Canonical | None = None
 
-    def __init__(self, credit_by: CreditBy = "marginal") -> None:
-        if credit_by not in get_args(CreditBy):
-            raise ValueError(f"credit_by is {credit_by!r}; expected 'marginal' or 'shared'")
+    def __init__(self, credit_by: CreditBy = "marginal", on_error: OnError = "raise") -> None:
+        check_choice(get_args(CreditBy), credit_by=credit_by)
         self.credit_by = credit_by
+        self._failures = Failures(_MOST_FAILED, on_error)
+
+    @property
+    def first_failure(self) -> str:
+        """What failed first, and why; empty when nothing has."""
+        return self._failures.first
 
     @abstractmethod
     def value(self, forms: list[str]) -> float:
@@ -72,21 +84,46 @@ class SetObjective(Reward):
         """Score B sequences as one set.
 
         Raises:
-            ObjectiveError: there is not one finite score for each.
+            ObjectiveError: with ``on_error="raise"``, when there is not one finite score for each.
         """
-        found = list(map(self.form, sequences.texts))
-        places = [place for place, form in enumerate(found) if form is not None]
-        forms = [form for form in found if form is not None]
+        texts = sequences.texts
+        values: list[float] = [0.0] * len(texts)
+        places: dict[int, str] = {}
+        for place, text in enumerate(texts):
+            try:
+                form = called(self.form, text)
+            except Exception as error:
+                self._failures.meet(self.name, text, f"raised {named(error)}", cause=error)
+                values[place] = math.nan
+            else:
+                places |= {} if form is None else {place: form}
+        for place, score in zip(places, self._scores(list(places.values())), strict=True):
+            values[place] = score
+        self._failures.count(len(texts), sum(map(math.isnan, values)))
+        return Scores.of(self.name, torch.tensor(values, device=sequences.tokens_BT.device))
+
+    def _scores(self, forms: list[str]) -> Sequence[float]:
+        """A score for each of a set; NaN for all where that failed."""
+        error, n = None, len(forms)
+        try:
+            scores = called(self._credits, forms)
+            if len(scores) == n and all(map(math.isfinite, scores)):
+                return scores
+            why = f"has the scores {scores[:8]}"
+        except Exception as raised:
+            error, why = raised, f"raised {named(raised)}"
+        remedy, first = "expected a finite number for each", forms[0] if forms else ""
+        where = f"for a set of {n} that begins with {short(first)}"
+        self._failures.meet(self.name, first, why, remedy, error, where=where)
+        return [math.nan] * n
+
+    def _credits(self, forms: list[str]) -> list[float]:
         shared = self.credit_by == "shared"
-        scores = [self.value(forms)] * len(forms) if shared else self.pseudo_values(forms)
-        if len(scores) != len(forms) or not all(map(math.isfinite, scores)):
-            raise ObjectiveError(
-                f"objective {self.name!r} has the scores {list(scores)[:8]} for a set of "
-                f"{len(forms)}, which begins with {forms[:1]}; expected a finite number for each"
-            )
-        values_B = torch.zeros(len(found), device=sequences.tokens_BT.device)
-        values_B[places] = values_B.new_tensor(scores)
-        return Scores.of(self.name, values_B)
+        return [self.value(forms)] * len(forms) if shared else list(self.pseudo_values(forms))
+
+    def ensure_usable(self) -> None:
+        """As for any reward."""
+        self._failures.ensure_few(self.name)
 
     def adopt_canonical(self, canonical: Canonical | None) -> None:
         """Take the task's canonical form: what is equal by it is equal here."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..failures import OnError
 from ..molecules.base import canonical_smiles
 from ..molecules.fingerprints import morgan_bits, tanimoto_matrix
 from .base import Canonical, CreditBy, SetObjective
@@ -33,6 +34,7 @@ class InternalDiversity(SetObjective):
 
     Args:
         credit_by: as for ``SetObjective``.
+        on_error: as for ``SetObjective``.
     """
 
     name = "internal_diversity"
@@ -40,8 +42,8 @@ class InternalDiversity(SetObjective):
     microseconds = 300.0
     canonical = staticmethod(canonical_smiles)
 
-    def __init__(self, credit_by: CreditBy = "marginal") -> None:
-        super().__init__(credit_by)
+    def __init__(self, credit_by: CreditBy = "marginal", on_error: OnError = "raise") -> None:
+        super().__init__(credit_by, on_error)
         if credit_by == "shared":
             self.range = (0.0, 1.0)
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..failures import OnError
 from ..molecules.base import canonical_smiles
 from ..molecules.reference import reference_texts
 from ..reference import Reference
@@ -47,14 +48,20 @@ class FCD(SetObjective):
     Args:
         reference: SMILES, or a file with one at the start of each line; at least two.
         credit_by: as for ``SetObjective``.
+        on_error: as for ``SetObjective``.
     """
 
     name = "fcd"
     microseconds = 4_000.0
     canonical = staticmethod(canonical_smiles)
 
-    def __init__(self, reference: Reference, credit_by: CreditBy = "marginal") -> None:
-        super().__init__(credit_by)
+    def __init__(
+        self,
+        reference: Reference,
+        credit_by: CreditBy = "marginal",
+        on_error: OnError = "raise",
+    ) -> None:
+        super().__init__(credit_by, on_error)
         features_RP = chemnet_features(
             [canonical_smiles(t) or t for t in reference_texts(reference)]
         )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from ..failures import OnError
 from ..reference import Reference, reference_lines
 from .base import Canonical, CreditBy, SetObjective
 
@@ -23,6 +24,7 @@ class Uniqueness(SetObjective):
 
     Args:
         credit_by: as for ``SetObjective``.
+        on_error: as for ``SetObjective``.
     """
 
     name = "uniqueness"
@@ -42,8 +44,13 @@ class Uniqueness(SetObjective):
 class _AgainstReference(SetObjective):
     """A set objective with a reference, in canonical form like the set."""
 
-    def __init__(self, reference: Reference, credit_by: CreditBy = "marginal") -> None:
-        super().__init__(credit_by)
+    def __init__(
+        self,
+        reference: Reference,
+        credit_by: CreditBy = "marginal",
+        on_error: OnError = "raise",
+    ) -> None:
+        super().__init__(credit_by, on_error)
         self._texts = reference_lines(reference)
         self._known = set(self._texts)
 
@@ -61,6 +68,7 @@ class Novelty(_AgainstReference):
     Args:
         reference: what is known: texts, or a file with one in each line.
         credit_by: as for ``SetObjective``.
+        on_error: as for ``SetObjective``.
     """
 
     name = "novelty"
@@ -87,6 +95,7 @@ class Coverage(_AgainstReference):
         by: what the key is: ``"identical"``, the form itself, or ``"scaffold"``, a molecule's
             Murcko scaffold; without rings it has none.
         credit_by: as for ``SetObjective``.
+        on_error: as for ``SetObjective``.
     """
 
     name = "coverage"
@@ -94,9 +103,13 @@ class Coverage(_AgainstReference):
     microseconds = 2.0  # by scaffold 300
 
     def __init__(
-        self, reference: Reference, by: By = "identical", credit_by: CreditBy = "marginal"
+        self,
+        reference: Reference,
+        by: By = "identical",
+        credit_by: CreditBy = "marginal",
+        on_error: OnError = "raise",
     ) -> None:
-        super().__init__(reference, credit_by)
+        super().__init__(reference, credit_by, on_error)
         if by not in get_args(By):
             raise ValueError(f"by is {by!r}; expected 'identical' or 'scaffold'")
         if credit_by == "shared":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
+from ..checks import check_name, check_seconds, checked_range
 from ..crew import (
     Answer,
     DeadWorkerError,
@@ -36,7 +37,7 @@ class FileProgram(Objective):
     Args:
         command: the program and its arguments, of which ``{input}`` and ``{output}`` are a part:
             ``["dock", "--ligands={input}", "--scores={output}"]``.
-        timeout: seconds that a run may take, then it is killed with what it has started.
+        timeout: seconds that a run may take, then it is killed with its process group.
         name: in logs and errors.
         range: the lowest and the highest score, as far as they are known.
         executor: a ``ThreadPoolExecutor`` runs the program several times at once.
@@ -58,11 +59,11 @@ class FileProgram(Objective):
         for place in ("{input}", "{output}"):
             if not any(place in part for part in self.command):
                 raise ValueError(f"command is {self.command}; expected {place} in an argument")
-        if not 0 < timeout < float("inf"):
-            raise ValueError(f"timeout is {timeout}; expected seconds, more than 0")
+        check_seconds(timeout=timeout)
+        check_name(name)
         self.timeout = timeout
         self.name = name
-        self.range = range
+        self.range = checked_range(range)
 
     def score(self, texts: list[str]) -> Sequence[Answer]:
         """Write the file, run the program, read the file."""
@@ -133,7 +134,11 @@ def _lines(file: Path, count: int) -> list[str]:
 
 
 def _number(line: str) -> float | Failure | None:
+    if not line.strip():
+        return None
     try:
-        return float(line) if line.strip() else None
+        if "_" in line or not line.isascii():  # though Python reads 1_000 and digits of any script
+            raise ValueError
+        return float(line)
     except ValueError:
         return Failure(f"wrote {line[:80]!r}, which is no number,")

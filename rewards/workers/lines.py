@@ -3,7 +3,7 @@
 Writing and reading take turns in one loop, so that neither side can wait for the other for ever:
 not a program that answers while it is still being asked, nor one that never reads. The program is
 started without a shell, in a process group of its own: Ctrl-C does not reach it, and what it has
-started itself ends with it.
+started itself ends with it, unless that went into another group or session.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _BLOCK = 1 << 16  # bytes a read or a write
 _READS_BEFORE_ASKING = 64  # a program that writes without end is asked all the same
 _LAST_WORDS = 10  # lines of standard error that an error message repeats
+_LONGEST_WORD = 1000  # characters of each
 
 
 def checked_command(command: Sequence[str]) -> list[str]:
@@ -127,7 +128,7 @@ class LineProcess:
             kill_group(self._process)
 
     def stop(self, patience: float = 0.0) -> None:
-        """End the program and what it has started; leave no zombie.
+        """End the program and its process group; leave no zombie.
 
         Args:
             patience: seconds that it is given to end by itself, as its standard input has ended.
@@ -191,14 +192,25 @@ def _end(
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that was started in a session of its own, and what it has started."""
+    """Kill a process that was started in a session of its own, and what else is in its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # all of it has ended
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _pass_on(stderr: IO[bytes], name: str, last_words: deque[str]) -> None:
+    """Read standard error to its end, in blocks; progress bars end lines with carriage returns."""
     with stderr:
-        while line := stderr.readline(_BLOCK):
-            text = line.decode(errors="replace").rstrip()
-            last_words.append(text)
+        unread = b""
+        while data := os.read(stderr.fileno(), _BLOCK):
+            *lines, unread = (unread + data).replace(b"\r", b"\n").split(b"\n")
+            if len(unread) > _BLOCK:
+                lines, unread = [*lines, unread], b""
+            _say(lines, name, last_words)
+        _say([unread], name, last_words)
+
+
+def _say(lines: Iterable[bytes], name: str, last_words: deque[str]) -> None:
+    for line in lines:
+        if text := line.decode(errors="replace").rstrip():
+            last_words.append(text[:_LONGEST_WORD])
             log.info("%s: %s", name, text)

@@ -12,6 +12,7 @@ import http.client
 import itertools
 import logging
 import random
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -19,10 +20,11 @@ from collections.abc import Mapping, Sequence
 from typing import Unpack
 from urllib.parse import urlsplit
 
-from ..crew import Answer, WorkerError
+from ..checks import check_name, check_seconds, check_whole, checked_range
+from ..crew import Answer, WorkerError, WorkerStartError
 from ..executing import Where
 from ..objective import KeepingOptions, Objective
-from .protocol import ProtocolError, largest_answer, message, read_answer, request
+from .protocol import ProtocolError, is_answer, largest_answer, message, read_answer, request, shown
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +62,19 @@ class HTTPObjective(Objective):
         **options: Unpack[KeepingOptions],
     ) -> None:
         super().__init__(executor=executor, **options)
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise ValueError(f"url is {url!r}; expected http:// or https:// and a host")
-        if not 0 < timeout < float("inf") or retries < 0 or backoff < 0:
-            raise ValueError(
-                f"timeout is {timeout}, retries {retries} and backoff {backoff}; expected seconds "
-                "more than 0, and nothing negative"
-            )
+        check_seconds(timeout=timeout)
+        check_whole(0, retries=retries)
+        check_name(name)
+        if backoff != 0:
+            check_seconds(backoff=backoff)
         self.url = url
+        self._shown = _checked_address(url)
         self.timeout = timeout
         self.retries = retries
         self.backoff = backoff
         self.headers = {"Content-Type": "application/json", **(headers or {})}
         self.name = name
-        self.range = range
+        self.range = checked_range(range)
         self._requests = itertools.count(1)
         self._jitter = random.Random(0)
 
@@ -83,18 +84,21 @@ class HTTPObjective(Objective):
         body, limit = request(number, texts), largest_answer(len(texts))
         for attempt in itertools.count(1):
             try:
-                said = message(self._post(body, limit))
+                answer = self._post(body, limit)
                 break
             except (OSError, http.client.HTTPException) as error:
                 passing = not isinstance(error, urllib.error.HTTPError) or error.code in _PASSING
                 if not passing or attempt > self.retries:
-                    raise WorkerError(f"{self.url} failed {attempt} times: {error}") from error
+                    raise _last_of(attempt, self._shown, error) from error
                 wait = self.wait(attempt)
-                log.warning("%s: %s; trying again in %.1f s", self.url, error, wait)
+                log.warning("%s: %s; trying again in %.1f s", self._shown, error, wait)
                 time.sleep(wait)
-        if said is None or said.get("id") != number:
-            raise ProtocolError(f'{self.url} answered with no object that has "id": {number}')
-        return read_answer(said, texts)
+        said = message(answer)
+        if is_answer(said, number):
+            return read_answer(said, texts)
+        raise ProtocolError(
+            f'{self._shown} answered with no object that has "id": {number}, but {shown(answer)}'
+        )
 
     def wait(self, attempt: int) -> float:
         """Seconds to wait after an attempt, counted from 1."""
@@ -109,10 +113,35 @@ class HTTPObjective(Objective):
             while block := response.read1(_BLOCK):
                 read += block
                 if len(read) > limit:
-                    raise ProtocolError(f"{self.url} answered with more than {limit:,} bytes")
+                    raise ProtocolError(f"{self._shown} answered with more than {limit:,} bytes")
                 if time.monotonic() > deadline:  # it drips, and so escapes the socket's time-out
                     raise TimeoutError(f"no whole answer within {self.timeout:g} s")
         return bytes(read)
+
+
+def _checked_address(url: str) -> str:
+    """Scheme, host and path, for messages: what follows them may be secret."""
+    parts = urlsplit(url if isinstance(url, str) else "")
+    if "@" in parts.netloc:
+        raise ValueError(
+            f"the url of {parts.hostname} holds a user name or a password, which is not sent; give "
+            'headers={"Authorization": "Basic ..."}'
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"url is {url!r}; expected http:// or https:// and a host")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _last_of(attempts: int, address: str, error: Exception) -> WorkerError:
+    """What is said when no further attempt is made."""
+    said = f"{address} failed {attempts} times: {error}"
+    match error:
+        case urllib.error.HTTPError(code=code) if 300 <= code < 400:
+            where = error.headers.get("Location", "nowhere")
+            return WorkerError(f"{said}; redirections are not followed, this one is to {where}")
+        case urllib.error.URLError(reason=ConnectionRefusedError() | socket.gaierror()):
+            return WorkerStartError(f"{said}; is the service running?")  # no sequence's fault
+    return WorkerError(said)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import Sequence
 from typing import Unpack
 
-from ..crew import Answer, Crew, DeadWorkerError, WorkerError, WorkerStartError
+from ..checks import check_name, check_seconds, check_whole
+from ..crew import (
+    Answer,
+    Crew,
+    DeadWorkerError,
+    WorkerError,
+    WorkerStartError,
+    WorkerTimeoutError,
+)
 from ..objective import KeepingOptions, Objective
 from .lines import LineProcess, checked_command
 from .protocol import (
     Handshake,
     ProtocolError,
+    is_answer,
     largest_answer,
     message,
     read_answer,
     read_handshake,
     request,
+    shown,
 )
 
 log = logging.getLogger(__name__)
@@ -57,10 +66,10 @@ class ExternalProgram(Objective):
         **options: Unpack[KeepingOptions],
     ) -> None:
         super().__init__(**options)
-        if not 0 < timeout < math.inf or copies < 1:
-            raise ValueError(
-                f"timeout is {timeout} and copies {copies}; expected seconds and at least 1"
-            )
+        check_seconds(timeout=timeout)
+        check_whole(1, copies=copies)
+        if name is not None:
+            check_name(name)
         self._copies = [ProgramCopy(checked_command(command), timeout) for _ in range(copies)]
         self._crew = Crew(self._copies)
         said = self._copies[0].start()
@@ -91,7 +100,7 @@ class ProgramCopy:
         self._process: LineProcess | None = None
         self._requests = itertools.count(1)
         self._stopped = False
-        self.stray_lines = 0
+        self.stray_lines, self._last_stray = 0, ""
 
     def start(self) -> Handshake:
         """Start the program and read its handshake.
@@ -108,9 +117,10 @@ class ProgramCopy:
                 self._stray(line)
         except WorkerError as error:
             self._drop()
+            last = f"; its last line was {self._last_stray}" if self._last_stray else ""
             raise WorkerStartError(
                 f"{self._command!r} {error}, instead of a handshake such as "
-                '{"protocol": 1, "name": "rings", "range": [0, 1]}'
+                f'{{"protocol": 1, "name": "rings", "range": [0, 1]}}{last}'
             ) from error
         raise AssertionError("exchange ends with an error or not at all")
 
@@ -139,16 +149,19 @@ class ProgramCopy:
         if self._process is None:
             self.start()
         assert self._process is not None
-        number = next(self._requests)
+        number, strays = next(self._requests), self.stray_lines
         try:
             for line in self._process.unasked():  # so no answer precedes its request
                 self._stray(line)
             asked, limit = request(number, texts), largest_answer(len(texts))
             for line in self._process.exchange(asked, self._timeout, limit):
                 said = message(line)
-                if said is not None and said.get("id") == number:
+                if is_answer(said, number):
                     return read_answer(said, texts)
                 self._stray(line)
+        except WorkerTimeoutError as error:
+            self._drop()
+            raise WorkerTimeoutError(f"{error}{self._instead(number, strays)}") from error
         except ProtocolError:  # it has answered, so it can be asked again
             raise
         except BaseException:
@@ -156,8 +169,18 @@ class ProgramCopy:
             raise
         raise AssertionError("exchange ends with an error or not at all")
 
+    def _instead(self, number: int, strays: int) -> str:
+        """What it wrote since the lines were so many, instead of an answer."""
+        if self.stray_lines == strays:
+            return ""
+        return (
+            f'; instead of an object that begins {{"id": {number}, it wrote '
+            f"{self.stray_lines - strays} other lines, the last: {self._last_stray}"
+        )
+
     def _stray(self, line: bytearray) -> None:
         self.stray_lines += 1
+        self._last_stray = shown(line)
         log.debug("%s: ignored on standard output: %r", self._command[0], bytes(line[:200]))
 
     def _drop(self, patience: float = 0.0) -> None:

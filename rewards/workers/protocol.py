@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from ..crew import Answer, Failure, WorkerError
 
@@ -46,6 +47,16 @@ def request(number: int, texts: list[str]) -> bytes:
     return json.dumps({"id": number, "sequences": texts}).encode("ascii") + b"\n"
 
 
+def is_answer(said: Mapping[str, object] | None, number: int) -> TypeGuard[Mapping[str, object]]:
+    """Whether a message answers the request of this number; ``true`` is no number."""
+    return said is not None and type(said.get("id")) is int and said["id"] == number
+
+
+def shown(line: bytes | bytearray) -> str:
+    """The beginning of a line as an error message shows it."""
+    return _short(bytes(line[:200]).decode(errors="replace"))
+
+
 def largest_answer(count: int) -> int:
     """Bytes of the longest answer to so many sequences that is read: 1 MiB and 4 KiB for each."""
     return (1 << 20) + count * (1 << 12)
@@ -57,7 +68,7 @@ def read_handshake(said: Mapping[str, object]) -> Handshake:
     Raises:
         ProtocolError: another version, or no name or range.
     """
-    if said["protocol"] != VERSION:
+    if said["protocol"] is True or said["protocol"] != VERSION:
         raise ProtocolError(f"speaks protocol {said['protocol']!r}; expected {VERSION}")
     name, ends = said.get("name"), said.get("range", [None, None])
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:

@@ -11,8 +11,10 @@ from .gumbel import (
     inverse_temperature,
     straight_through,
 )
+from .gumbel_gan import GumbelGAN
 from .learner import Learner
 from .loading import load_learner
+from .professor_forcing import ProfessorForcing
 from .scheduled_sampling import ScheduledSampling
 from .teacher_forcing import TeacherForcing
 from .vrae import VRAE
@@ -21,7 +23,9 @@ __all__ = [
     "AAE",
     "VRAE",
     "Gumbel",
+    "GumbelGAN",
     "Learner",
+    "ProfessorForcing",
     "ScheduledSampling",
     "TeacherForcing",
     "annealed_temperature",

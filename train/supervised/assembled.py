@@ -71,8 +71,8 @@ class AssembledLearner:
         check_positive(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
         check_device(device)
         check_policy_options(policy, policy_kwargs)
-        _check_known("schedule", schedule, get_args(Schedule))
-        _check_known("augmentation", augmentation, [None, *AUGMENTATIONS])
+        check_known("schedule", schedule, get_args(Schedule))
+        check_known("augmentation", augmentation, [None, *AUGMENTATIONS])
         if not 0 <= averaging < 1:
             raise ValueError(f"averaging is {averaging!r}; expected a share in [0, 1)")
         self.batch_size, self.learning_rate, self.schedule = batch_size, learning_rate, schedule
@@ -229,6 +229,7 @@ def copied(weights: Weights) -> Weights:
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
-def _check_known(what: str, name: object, known: list[Any] | tuple[Any, ...]) -> None:
+def check_known(what: str, name: object, known: list[Any] | tuple[Any, ...]) -> None:
+    """Raise where a name is none of those known."""
     if name not in known:
         raise ValueError(f"{what} is {name!r}; expected one of {', '.join(map(repr, known))}")
