@@ -166,15 +166,20 @@ class SequenceAgent(RememberingAgent):
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
         """Learn from a batch, through ``_update_policy``; metrics for the log."""
 
-    def _logits(self, policy: Policy, tokens_BT: Tensor) -> Tensor:
+    def _logits(
+        self, policy: Policy, tokens_BT: Tensor, condition_B: Tensor | None = None
+    ) -> Tensor:
         """What a policy gave the tokens' places, in one pass, with -inf at what was forbidden.
+
+        Sequences that were written under a condition are learnt from given it: it is drawn from a
+        prior without weights, so what it was has no part in the gradient.
 
         In eval mode, so without dropout; there cuDNN has no backward pass for recurrent networks.
         The policy that writes is the constrained one, so its probabilities are those of the
         gradient: what remains, renormalised.
         """
         with torch.backends.cudnn.flags(enabled=False):
-            logits_BTA = logits_together(policy, tokens_BT)
+            logits_BTA = logits_together(policy, tokens_BT, condition_B)
         self._in_shares |= policy is self.policy and torch.is_grad_enabled()
         return constrained(logits_BTA, self._allowed(tokens_BT))
 
@@ -321,6 +326,8 @@ class SequenceAgent(RememberingAgent):
                 "ahead.log_probs": sequences.log_probs_BT,
                 "ahead.written": self._ahead.written_BT,
             }
+            if sequences.condition_B is not None:
+                tensors["ahead.condition"] = sequences.condition_B
         return tensors, state
 
     def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -330,6 +337,8 @@ class SequenceAgent(RememberingAgent):
             tokens_BT = saved["tokens"].to(self.device)
             found = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
             sequences = replace(found, log_probs_BT=saved["log_probs"].to(self.device))
+            if "condition" in saved:
+                sequences = sequences.given(saved["condition"].to(self.device))
             self._ahead = Batch(sequences, saved["written"].to(self.device), ahead=True)
 
     # --- writing ----------------------------------------------------------------------------
@@ -376,20 +385,23 @@ class SequenceAgent(RememberingAgent):
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, None]:
-        """The next token for an observation (T,) or a batch (B, T); there is no state to carry.
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """The next token for an observation (T,) or a batch (B, T), and the state to carry.
 
         Args:
             observation: the tokens so far, then padding.
-            state: ignored; the observation holds the whole prefix.
-            episode_start: ignored.
+            state: the condition of each episode, where the policy reads one: it is drawn at the
+                beginning of an episode, and to be handed back until its end. Otherwise None, for
+                the observation holds the whole prefix.
+            episode_start: bool (B,), which episodes begin; all where there is no state.
             deterministic: the most probable token instead of a drawn one.
         """
         single = np.ndim(observation) == 1
         tokens_BT = torch.as_tensor(np.atleast_2d(observation), device=self.device)
         length_B = (tokens_BT != self.policy.vocabulary.pad).sum(dim=1)
         length_B = length_B.clamp(max=tokens_BT.shape[1] - 1)
-        logits_BTA = self.policy(tokens_BT[:, : int(length_B.max()) + 1])
+        condition_B = self._condition_of_episodes(len(tokens_BT), state, episode_start)
+        logits_BTA = self.policy(tokens_BT[:, : int(length_B.max()) + 1], condition_B)
         logits_BA = logits_BTA[torch.arange(len(tokens_BT)), length_B]
         if self.constraint is not None:
             bound = self.constraint.bound(self.policy.vocabulary, self.max_length, self.device)
@@ -403,4 +415,20 @@ class SequenceAgent(RememberingAgent):
                 action_B = torch.distributions.Categorical(logits=logits_BA).sample()
             self._predictions += 1
         actions: np.ndarray = action_B.cpu().numpy()
-        return (actions[0] if single else actions), None
+        carried = None if condition_B is None else (condition_B.cpu().numpy(),)
+        return (actions[0] if single else actions), carried
+
+    def _condition_of_episodes(
+        self, B: int, state: tuple[np.ndarray, ...] | None, episode_start: np.ndarray | None
+    ) -> Tensor | None:
+        """What episodes are written under: as carried, drawn anew where they begin."""
+        seed = self._seed_of(Purpose.PREDICTION, self._predictions)
+        drawn_B = self.policy.draw_condition(seed, torch.arange(B, device=self.device))
+        if drawn_B is None:
+            return None
+        self._predictions += 1
+        if state is None:
+            return drawn_B
+        begins_B = torch.as_tensor(np.zeros(B, bool) if episode_start is None else episode_start)
+        carried_B = torch.as_tensor(state[0]).to(drawn_B)
+        return torch.where(begins_B.to(self.device)[:, None], drawn_B, carried_B)

@@ -97,8 +97,8 @@ class _Tiled(_Writer):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
-        tokens_BT = plan.sequences.tokens_BT
-        _, self.state = read_prefix(plan.policy, tokens_BT[:, :0])
+        tokens_BT, condition_B = plan.sequences.tokens_BT, plan.sequences.condition_B
+        _, self.state = read_prefix(plan.policy, tokens_BT[:, :0], condition_B)
         self.masks = None if plan.bound is None else Masks.after(plan.bound, tokens_BT[:, :0])
         needs_logits = plan.bound is not None or plan.scheme == "arithmetic"
         self.head = None if needs_logits else head_of(plan.policy)
@@ -144,7 +144,8 @@ class _Reference(_Writer):
         tokens_RT[:, t + 1 :] = vocabulary.pad
         n_R = torch.full_like(b_R, n)
         draws, excluded_R = plan.draws(b_R, t, n_R), plan.excluded(b_R, t)
-        state = policy.initial_state(len(b_R))
+        condition_B = plan.sequences.condition_B
+        state = policy.initial_state(len(b_R), None if condition_B is None else condition_B[b_R])
         last_R = torch.full_like(b_R, vocabulary.bos)
         masks = None if plan.bound is None else Masks.after(plan.bound, tokens_RT[:, : t + 1])
         ended_R = torch.zeros_like(b_R, dtype=torch.bool)

@@ -48,20 +48,25 @@ class Critic(nn.Module):
         else:
             self.head = value
 
-    def beside(self, policy: Policy, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def beside(
+        self, policy: Policy, tokens_BT: Tensor, condition_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits (B, T, A) and values (B, T); both at t know the tokens before t."""
         if self.network is not None:
-            return policy(tokens_BT), self.network(tokens_BT)[:, :, 0]
+            values_BT = self.network(tokens_BT, condition_B)[:, :, 0]
+            return policy(tokens_BT, condition_B), values_BT
         assert self.head is not None
-        features_BTH = policy.features(tokens_BT)
+        features_BTH = policy.features(tokens_BT, condition_B)
         return policy.output(features_BTH), self.head(features_BTH)[:, :, 0]
 
-    def values(self, policy: Policy, tokens_BT: Tensor) -> Tensor:
+    def values(
+        self, policy: Policy, tokens_BT: Tensor, condition_B: Tensor | None = None
+    ) -> Tensor:
         """Values (B, T) alone."""
         if self.network is not None:
-            values_BT: Tensor = self.network(tokens_BT)[:, :, 0]
+            values_BT: Tensor = self.network(tokens_BT, condition_B)[:, :, 0]
             return values_BT
-        return self.beside(policy, tokens_BT)[1]
+        return self.beside(policy, tokens_BT, condition_B)[1]
 
     @torch.no_grad()
     def begin_as(self, policy: Policy) -> None:

@@ -31,6 +31,8 @@ def check_can_be_fused(plan: Plan) -> None:
             f"backend 'triton' steps GRU and LSTM, not {type(policy).__name__}; "
             f"take backend={'graph' if policy.fixed_shapes else 'tiled'!r}"
         )
+    if policy.condition_size:
+        raise ValueError("backend 'triton' reads no condition; take backend='graph' or 'tiled'")
     if policy.dtype not in _TYPES:
         raise ValueError(
             f"backend 'triton' sums in float32 and the policy is {policy.dtype}; give "

@@ -218,8 +218,9 @@ def sample_together(policy: Policy, batch: int, **options: Any) -> Sequences:
     tokens_BT, log_probs_BT = (
         world().gather(table, batch) for table in (own.tokens_BT, own.log_probs_BT)
     )
+    condition_B = None if own.condition_B is None else world().gather(own.condition_B, batch)
     found = Sequences.from_tokens(tokens_BT, policy.vocabulary)
-    return Sequences(found.tokens_BT, found.lengths_B, policy.vocabulary, log_probs_BT)
+    return Sequences(found.tokens_BT, found.lengths_B, policy.vocabulary, log_probs_BT, condition_B)
 
 
 def action_values_together(

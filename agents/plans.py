@@ -58,7 +58,7 @@ class Plan:
     def next_probability_BT(self) -> Tensor:
         """The probability, after token t, of the token that follows in the sequence; float64."""
         tokens_BT = self.sequences.tokens_BT
-        logits_BTA = self.policy(tokens_BT).double()
+        logits_BTA = self.policy(tokens_BT, self.sequences.condition_B).double()
         if self.bound is not None:
             logits_BTA = logits_BTA.masked_fill(~self.bound.along(tokens_BT), -torch.inf)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, self.sequences.mask_BT)

@@ -104,10 +104,10 @@ class PolicyGradientAgent(SequenceAgent):
         return made
 
     @torch.no_grad()
-    def _prior_logits(self, tokens_BT: Tensor) -> Tensor | None:
+    def _prior_logits(self, tokens_BT: Tensor, condition_B: Tensor | None) -> Tensor | None:
         """What the pretrained policy gave the tokens' places; None where it does not pull."""
         prior = self.companions.get("prior")
-        return None if prior is None else self._logits(prior, tokens_BT)
+        return None if prior is None else self._logits(prior, tokens_BT, condition_B)
 
     def _pulls(
         self, logits_BTA: Tensor, prior_logits_BTA: Tensor | None, mask_BT: Tensor

@@ -59,6 +59,7 @@ class Experience:
         returns_BT: what the critic should have said; None without a critic.
         allowed_BTA: the constraint's masks; None without a constraint.
         prior_logits_BTA: of the pretrained policy; None where it is not asked.
+        condition_B1C: what each was written under; None where the policy reads no condition.
     """
 
     tokens_BT: Tensor
@@ -69,6 +70,12 @@ class Experience:
     returns_BT: Tensor | None
     allowed_BTA: Tensor | None
     prior_logits_BTA: Tensor | None
+    condition_B1C: Tensor | None = None
+
+    @property
+    def condition_B(self) -> Tensor | None:
+        """The condition (B, C); kept with an axis of steps so that all tables are cut alike."""
+        return None if self.condition_B1C is None else self.condition_B1C[:, 0]
 
     def __getitem__(self, rows: Tensor) -> Experience:
         """These sequences, cut to the longest of them."""
@@ -191,7 +198,7 @@ class PPO(PolicyGradientAgent):
     def _experience(self, batch: Batch, values: Values) -> tuple[Experience, dict[str, float]]:
         """What all updates of the round learn from, and metrics of it."""
         tokens_BT, written_BT = batch.cut()
-        T = tokens_BT.shape[1]
+        T, condition_B = tokens_BT.shape[1], batch.sequences.condition_B
         q_BT, usable_BT = values.q_BT[:, :T], values.usable_BT[:, :T]
         assert batch.sequences.log_probs_BT is not None
         log_probs_BT = batch.sequences.log_probs_BT[:, :T]
@@ -200,7 +207,7 @@ class PPO(PolicyGradientAgent):
         if self.value_network is None:
             advantages_BT, usable_BT = value_differences(q_BT, usable_BT)
         else:
-            values_BT = self.value_network.values(self.policy, tokens_BT)
+            values_BT = self.value_network.values(self.policy, tokens_BT, condition_B)
             lengths_B = batch.sequences.lengths_B
             rewards_B = q_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
             advantages_BT = generalized_advantages(
@@ -223,7 +230,8 @@ class PPO(PolicyGradientAgent):
             advantages_BT.masked_fill(~usable_BT, 0.0),
             returns_BT,
             self._allowed(tokens_BT),
-            self._prior_logits(tokens_BT),
+            self._prior_logits(tokens_BT, condition_B),
+            None if condition_B is None else condition_B[:, None],
         )
         return experience, metrics
 
@@ -236,7 +244,7 @@ class PPO(PolicyGradientAgent):
 
     def _loss(self, batch: Experience) -> tuple[Tensor, dict[str, float]]:
         """The loss of a minibatch, every part of it a sum over the tokens of a sequence."""
-        logits_BTA, values_BT = self._logits_and_values(batch.tokens_BT)
+        logits_BTA, values_BT = self._logits_and_values(batch.tokens_BT, batch.condition_B)
         logits_BTA = constrained(logits_BTA, batch.allowed_BTA)
         log_probs_BT = token_log_probs(logits_BTA, batch.tokens_BT, batch.usable_BT)
         log_ratios_BT = log_probs_BT - batch.log_probs_BT.masked_fill(~batch.usable_BT, 0.0)
@@ -255,9 +263,11 @@ class PPO(PolicyGradientAgent):
         pulls, more = self._pulls(logits_BTA, batch.prior_logits_BTA, batch.written_BT)
         return loss + pulls, metrics | more
 
-    def _logits_and_values(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _logits_and_values(
+        self, tokens_BT: Tensor, condition_B: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """The policy's, unconstrained, and the critic's; see ``_logits`` for cuDNN."""
         with torch.backends.cudnn.flags(enabled=False):
             if self.value_network is None:
-                return self.policy(tokens_BT), None
-            return self.value_network.beside(self.policy, tokens_BT)
+                return self.policy(tokens_BT, condition_B), None
+            return self.value_network.beside(self.policy, tokens_BT, condition_B)

@@ -18,6 +18,7 @@ SeqGAN and ORGAN differ from it in how a token is valued, and in nothing else.
 # Shapes: B sequences, T steps, A actions
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -94,7 +95,7 @@ class Reinforce(PolicyGradientAgent):
         assert self.task is not None
         groups = self.batch_size // self.group_size
         seed = self._seed_of(Purpose.TRAINING_SEQUENCES, round)
-        tokens, log_probs, lengths = [], [], []
+        tokens, log_probs, lengths, conditions = [], [], [], []
         for group in range(groups):
             prompt = self.prompts[(round * groups + group) % len(self.prompts)]
             written = sample_together(
@@ -108,10 +109,14 @@ class Reinforce(PolicyGradientAgent):
             tokens.append(written.tokens_BT)
             assert written.log_probs_BT is not None
             log_probs.append(written.log_probs_BT)
+            if written.condition_B is not None:
+                conditions.append(written.condition_B)
             lengths += [len(self.task.encode_prompt(prompt))] * self.group_size
         found = Sequences.from_tokens(torch.cat(tokens), self.policy.vocabulary)
-        sequences = Sequences(
-            found.tokens_BT, found.lengths_B, found.vocabulary, torch.cat(log_probs)
+        sequences = replace(
+            found,
+            log_probs_BT=torch.cat(log_probs),
+            condition_B=torch.cat(conditions) if conditions else None,
         )
         steps_T = torch.arange(self.max_length, device=self.device)
         after_BT = steps_T >= torch.tensor(lengths, device=self.device)[:, None]
@@ -120,13 +125,14 @@ class Reinforce(PolicyGradientAgent):
     def _update(self, batch: Batch, values: Values) -> dict[str, float]:
         tokens_BT, mask_BT = batch.cut()
         T = tokens_BT.shape[1]
-        expected_BT = self._expected(tokens_BT)
+        condition_B = batch.sequences.condition_B
+        expected_BT = self._expected(tokens_BT, condition_B)
         advantages_BT, usable_BT = self._advantages(batch, values, expected_BT)
         advantages_BT, usable_BT = advantages_BT[:, :T], usable_BT[:, :T]
         if not usable_BT.any():
             self._warn_of_failures()
             return {}
-        logits_BTA = self._logits(self.policy, tokens_BT)
+        logits_BTA = self._logits(self.policy, tokens_BT, condition_B)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)
         metrics: dict[str, float] = {}
         weights_B = torch.ones_like(log_probs_BT[:, 0])
@@ -145,17 +151,18 @@ class Reinforce(PolicyGradientAgent):
             error = (expected_BT - values.q_BT[:, :T])[usable_BT].square().mean()
             metrics["train/value_loss"] = float(error.detach())
             loss = loss + error  # of the critic's own weights alone
-        pulls, more = self._pulls(logits_BTA, self._prior_logits(tokens_BT), mask_BT)
+        prior_BTA = self._prior_logits(tokens_BT, condition_B)
+        pulls, more = self._pulls(logits_BTA, prior_BTA, mask_BT)
         metrics |= more
         metrics["train/grad_norm"] = self._update_policy(loss + pulls)
         return metrics
 
-    def _expected(self, tokens_BT: Tensor) -> Tensor | None:
+    def _expected(self, tokens_BT: Tensor, condition_B: Tensor | None) -> Tensor | None:
         """What the critic expects before each token; None without one."""
         if self.value_network is None:
             return None
         with torch.backends.cudnn.flags(enabled=False):
-            return self.value_network.values(self.policy, tokens_BT)
+            return self.value_network.values(self.policy, tokens_BT, condition_B)
 
     def _advantages(
         self, batch: Batch, values: Values, expected_BT: Tensor | None

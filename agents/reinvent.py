@@ -93,7 +93,9 @@ class Reinvent(SequenceAgent):
     def _log_probs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-likelihoods of sequences, the agent's with its gradient, and the prior's."""
         tokens_BT, mask_BT = batch.cut()
-        mine_BT = token_log_probs(self._logits(self.policy, tokens_BT), tokens_BT, mask_BT)
+        condition_B = batch.sequences.condition_B
+        mine_BTA = self._logits(self.policy, tokens_BT, condition_B)
+        mine_BT = token_log_probs(mine_BTA, tokens_BT, mask_BT)
         with torch.no_grad():
-            prior_BTA = self._logits(self.companions["prior"], tokens_BT)
+            prior_BTA = self._logits(self.companions["prior"], tokens_BT, condition_B)
         return mine_BT.sum(dim=1), token_log_probs(prior_BTA, tokens_BT, mask_BT).sum(dim=1)

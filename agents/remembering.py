@@ -27,9 +27,15 @@ class RememberingAgent(TaughtAgent):
             scores: what each was worth; NaN: not known.
 
         Raises:
-            ValueError: a sequence is too long, or is none of the vocabulary.
+            ValueError: a sequence is too long, or is none of the vocabulary; or the policy reads
+                conditions, which are not remembered.
         """
         assert self.task is not None
+        if self.policy.condition_size:
+            raise ValueError(
+                "the policy reads a condition, and what is remembered has none; give "
+                "replay_batch_size=0 and no experience"
+            )
         sequences, canonical = self._real_sequences(sequences), self.task.canonical
         values_B = torch.as_tensor(scores).to(self.device)
         values_B = values_B.masked_fill(~self._can_be_written(sequences), torch.nan)

@@ -29,6 +29,7 @@ def sample(
     batch: int,
     *,
     max_length: int,
+    condition: Tensor | None = None,
     seed: int = 0,
     prompt: str | None = None,
     temperature: float = 1.0,
@@ -45,6 +46,8 @@ def sample(
         policy: who writes.
         batch: B.
         max_length: T, the end token counted.
+        condition: (B, C), what each is written under, for a policy that reads one; by default
+            drawn from its prior.
         seed: of the random numbers; sequence b depends on (seed, b) alone.
         prompt: a prefix that every sequence begins with.
         temperature: logits are divided by it; below 1 is sharper.
@@ -59,7 +62,8 @@ def sample(
 
     Returns:
         Sequences with ``log_probs_BT`` of what was drawn, 0 for the prompt, in nats, under the
-        distribution that was drawn from (temperature, top-k, nucleus and constraint included).
+        distribution that was drawn from (temperature, top-k, nucleus and constraint included), and
+        with the condition that each was written under.
 
     Raises:
         ValueError: fewer than 0 sequences or 1 token, a temperature of 0 or less, a ``top_k`` or
@@ -74,6 +78,8 @@ def sample(
     shape = (batch, max_length)
     tokens_BT = torch.full(shape, vocabulary.pad, dtype=torch.int64, device=policy.device)
     log_probs_BT = at_least_float32(torch.zeros(shape, dtype=policy.dtype, device=policy.device))
+    if condition is None:
+        condition = policy.draw_condition(seed, first + torch.arange(batch, device=policy.device))
     start = 0
     if constraint is not None:
         constraint = constraint.bound(vocabulary, max_length, policy.device)
@@ -94,7 +100,8 @@ def sample(
         draws = Independent(Uniforms(seed, first + b_R, 0, torch.zeros_like(b_R)))
         masks = None if constraint is None else Masks.after(constraint, tokens_BT[rows, :start])
         with policy.fixed_weights():
-            logits_RA, state = read_prefix(policy, tokens_BT[rows, :start])
+            given = None if condition is None else condition[rows]
+            logits_RA, state = read_prefix(policy, tokens_BT[rows, :start], given)
             complete(
                 policy,
                 tokens_BT[rows],
@@ -107,7 +114,7 @@ def sample(
                 log_probs_RT=log_probs_BT[rows],
             )
     sequences = Sequences.from_tokens(tokens_BT, vocabulary)
-    return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary, log_probs_BT)
+    return Sequences(sequences.tokens_BT, sequences.lengths_B, vocabulary, log_probs_BT, condition)
 
 
 class Masks:
@@ -139,10 +146,12 @@ class Masks:
         return Masks(self._constraint, tuple(map(torch.cat, pairs)))
 
 
-def read_prefix(policy: Policy, prefix_RT: Tensor) -> tuple[Tensor, State]:
+def read_prefix(
+    policy: Policy, prefix_RT: Tensor, condition: Tensor | None = None
+) -> tuple[Tensor, State]:
     """Logits (R, A) of what follows a prefix, and the state after it."""
     bos_R1 = prefix_RT.new_full((len(prefix_RT), 1), policy.vocabulary.bos)
-    state = policy.initial_state(len(prefix_RT))
+    state = policy.initial_state(len(prefix_RT), condition)
     for last_R in torch.cat([bos_R1, prefix_RT], dim=1).unbind(dim=1):
         logits_RA, state = policy.step(last_R, state)
     return logits_RA, state

@@ -41,6 +41,7 @@ class Stairs:
 
     Args:
         tokens_BT: the sequences, int64.
+        condition_B: what they are conditioned on, if anything.
         b_B: their numbers, int64.
         skip_BT: prefixes that need no completions, bool (B, T - 1).
         seed: the two words of the seed, int64 (2,).
@@ -50,6 +51,7 @@ class Stairs:
     """
 
     tokens_BT: Tensor
+    condition_B: Tensor | None
     b_B: Tensor
     skip_BT: Tensor
     seed: Tensor
@@ -80,7 +82,10 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
         tokens_BT, b_B, skip_BT = (
             table[at_B] for table in (stairs.tokens_BT, stairs.b_B, stairs.skip_BT)
         )
-        chunk = replace(stairs, tokens_BT=tokens_BT, b_B=b_B, skip_BT=skip_BT)
+        condition_B = None if stairs.condition_B is None else stairs.condition_B[at_B]
+        chunk = replace(
+            stairs, tokens_BT=tokens_BT, condition_B=condition_B, b_B=b_B, skip_BT=skip_BT
+        )
         run = _recording(climb, plan.policy, chunk) if recorded else climb
         parts.append(run(plan.policy, chunk))
     return torch.cat(parts, dim=1)[:, :B]
@@ -92,6 +97,7 @@ def stairs_of(plan: Plan) -> Stairs:
     B, T = tokens_BT.shape
     return Stairs(
         tokens_BT,
+        plan.sequences.condition_B,
         plan.first + torch.arange(B, device=tokens_BT.device),
         torch.stack([~plan.missing_BN(t)[:, 0] for t in range(T - 1)], dim=1),
         seed_words(plan.seed, tokens_BT.device),
@@ -114,7 +120,7 @@ def climb_by_steps(policy: Policy, stairs: Stairs) -> Tensor:
     masks_B = None if stairs.bound is None else Masks.after(stairs.bound, tokens_BT[:, :0])
     with policy.fixed_weights():
         bos_B = torch.full_like(stairs.b_B, vocabulary.bos)
-        _, state = policy.step(bos_B, policy.initial_state(B))
+        _, state = policy.step(bos_B, policy.initial_state(B, stairs.condition_B))
         for step in range(1, T):
             last_B = tokens_BT[:, step - 1]
             masks_B = None if masks_B is None else masks_B.read(last_B)
@@ -200,6 +206,7 @@ class Recording:
         self._stairs = replace(
             stairs,
             tokens_BT=stairs.tokens_BT.clone(),
+            condition_B=None if stairs.condition_B is None else stairs.condition_B.clone(),
             b_B=stairs.b_B.clone(),
             skip_BT=stairs.skip_BT.clone(),
             seed=stairs.seed.clone(),

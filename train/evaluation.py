@@ -52,7 +52,8 @@ def figures_of_samples(
         task: what was written.
         sequences: the samples.
         reference: texts that are not new.
-        policy: who wrote them.
+        policy: who wrote them; of one that reads a condition, which data have not, no likelihood
+            of data is known, and that of its samples is given their conditions.
         held_out: what the policy has not seen; fresh samples of the source where it is known.
     """
     figures = figures_of_texts(sequences.texts, reference, task.domain)
@@ -66,7 +67,7 @@ def figures_of_samples(
             log_probs_BT[possible_B], sequences.lengths_B[possible_B]
         )
         held_out = task.source.sample(len(sequences), seed=HELD_OUT_SEED)
-    if policy is not None and held_out is not None:
+    if policy is not None and held_out is not None and not policy.condition_size:
         figures["nll_data"] = nats_a_token(log_likelihoods(policy, held_out), held_out.lengths_B)
     if sequences.log_probs_BT is not None:
         figures["own_entropy"] = nats_a_token(
@@ -111,7 +112,7 @@ def further_figures(
             reference=reference,
             domain=task.domain,
             tokenization=task.vocabulary.tokenization,
-            policy=None if both is None else policy,
+            policy=None if both is None or policy is None or policy.condition_size else policy,
             sequences=both,
             statistics=statistics,
             progress_bar=progress_bar,

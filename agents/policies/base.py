@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...envs import Vocabulary
+from .conditions import ConditionPrior
 
 State = tuple[Tensor, ...]  # the policy's own; rows are taken by its ``select`` and ``branch``
 
@@ -28,12 +29,16 @@ class Policy(nn.Module, ABC):
             last layer; policies that no critic is wanted for need neither.
         fixed_shapes: whether the tensors of a state have a row for each row of the batch, and keep
             their shapes from step to step; the backends ``graph`` and ``triton`` need it.
+        condition_size: C, the numbers of the condition (B, C) that it reads; 0 where it reads none.
+        prior: what a condition is drawn from where none is given; only where it reads one.
     """
 
     name: ClassVar[str]
     fixed_shapes: ClassVar[bool] = False
     vocabulary: Vocabulary
     output: nn.Linear
+    condition_size: int = 0
+    prior: ConditionPrior
 
     @abstractmethod
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
@@ -73,6 +78,15 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's keywords, JSON values, without the vocabulary."""
+
+    def draw_condition(self, seed: int, b_B: Tensor) -> Tensor | None:
+        """Conditions (B, C) for sequences number ``b_B``, of the prior; None where it reads none.
+
+        A sequence that is written under one keeps it (``Sequences.condition_B``): the gradient of
+        its log-probability given the condition is the policy gradient of what is written overall,
+        for the prior has no weights.
+        """
+        return self.prior.draw(seed, b_B) if self.condition_size else None
 
     @property
     def device(self) -> torch.device:

@@ -3,9 +3,13 @@
 The weights are those of ``nn.GRU`` and ``nn.LSTM``, which do the pass over whole sequences. The
 single step is written out: while the weights are fixed its first layer reads a table, ``embedding @
 W_ih + b_ih`` for every token.
+
+A condition c (B, C) enters at the first state, by a linear layer, and at every step beside the
+embedding: its share in the first layer's gates is added to the token's, so the table stays exact.
+It is the last tensor of the state.
 """
 
-# Shapes: B sequences, T steps, A actions, V = A + 2 inputs, H hidden units
+# Shapes: B sequences, T steps, A actions, V = A + 2 inputs, H hidden units, C of a condition
 from __future__ import annotations
 
 from abc import abstractmethod
@@ -19,7 +23,8 @@ from torch import Tensor, nn
 
 from ...envs import Vocabulary
 from ...rewards.packed import add_product, linear, pack
-from .base import Policy, State, refuse_condition
+from .base import Policy, State
+from .conditions import ConditionPrior, checked_condition
 from .layers import TiedOutput, VariationalDropout
 
 
@@ -39,12 +44,15 @@ class RecurrentPolicy(Policy):
         dropout: float = 0.0,
         variational: bool = False,
         tied: bool = False,
+        condition_size: int = 0,
+        modes: int = 1,
     ) -> None:
         super().__init__()
-        if min(embedding, hidden, layers) < 1 or not 0 <= dropout < 1:
+        if min(embedding, hidden, layers, modes, condition_size + 1) < 1 or not 0 <= dropout < 1:
             raise ValueError(
-                f"embedding {embedding}, hidden {hidden}, layers {layers} should be at least 1 and "
-                f"dropout {dropout} in [0, 1)"
+                f"embedding {embedding}, hidden {hidden}, layers {layers}, modes {modes} should be "
+                f"at least 1, condition_size {condition_size} at least 0 and dropout {dropout} in "
+                "[0, 1)"
             )
         if tied and embedding != hidden:
             raise ValueError(
@@ -59,21 +67,30 @@ class RecurrentPolicy(Policy):
             variational=variational,
             tied=tied,
         )
+        if condition_size:
+            self._config |= dict(condition_size=condition_size, modes=modes)
         self.embedding = nn.Embedding(vocabulary.num_inputs, embedding)
         self.dropout = (VariationalDropout if variational else nn.Dropout)(dropout)
         between = dropout if layers > 1 and not variational else 0.0
-        self.network = self._network(embedding, hidden, layers, batch_first=True, dropout=between)
+        inputs = embedding + condition_size
+        self.network = self._network(inputs, hidden, layers, batch_first=True, dropout=between)
         A = vocabulary.num_actions
         self.output = TiedOutput(self.embedding, A) if tied else nn.Linear(hidden, A)
-        self.layers, self.hidden = layers, hidden
+        self.layers, self.hidden, self.condition_size = layers, hidden, condition_size
+        if condition_size:
+            self.first_state = nn.Linear(condition_size, self.states * layers * hidden)
+            self.prior = ConditionPrior(condition_size, modes)
         self._table: Tensor | None = None  # of the input's share in the first layer's gates
         self._packed: dict[str, Tensor | None] = {}  # weights, by name; see rewards/packed.py
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
-        """Zeros, (B, H) a tensor."""
-        refuse_condition(condition)
-        zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
-        return (zeros_BH,) * (self.states * self.layers)
+        """Zeros, (B, H) a tensor; with a condition what it makes of them, and the condition."""
+        condition = checked_condition(condition, batch, self.condition_size)
+        if condition is None:
+            zeros_BH = torch.zeros((batch, self.hidden), device=self.device, dtype=self.dtype)
+            return (zeros_BH,) * (self.states * self.layers)
+        c_BC = condition.to(self.device, self.dtype)
+        return (*torch.tanh(self.first_state(c_BC)).split(self.hidden, dim=1), c_BC)
 
     def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """The last layer's hidden states (B, T, H)."""
@@ -85,12 +102,18 @@ class RecurrentPolicy(Policy):
 
         So a long text can be read in chunks.
         """
-        kinds = [torch.stack(state[kind :: self.states]) for kind in range(self.states)]
+        condition = state[self.states * self.layers :]
+        hidden = state[: self.states * self.layers]
+        kinds = [torch.stack(hidden[kind :: self.states]) for kind in range(self.states)]
         embedded = self.dropout(self.embedding(inputs_BT))
+        if condition:
+            c_BTC = condition[0][:, None].expand(-1, inputs_BT.shape[1], -1)
+            embedded = torch.cat([embedded, c_BTC], dim=2)
         hidden_BTH, last = self.network(embedded, kinds[0] if len(kinds) == 1 else tuple(kinds))
         by_kind = [last] if len(kinds) == 1 else last
         by_layer = zip(*(kind_LBH.unbind(0) for kind_LBH in by_kind), strict=True)
-        return self.dropout(hidden_BTH), tuple(tensor for layer in by_layer for tensor in layer)
+        new = tuple(tensor for layer in by_layer for tensor in layer)
+        return self.dropout(hidden_BTH), new + condition
 
     def forward(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits (B, T, A) in one pass."""
@@ -112,23 +135,29 @@ class RecurrentPolicy(Policy):
 
     def step_embedded(self, embedded_BE: Tensor, state: State) -> tuple[Tensor, State]:
         """``step`` for what is embedded already, such as a mixture of tokens; logits (B, A)."""
-        return self._after(self._inputs(embedded_BE, 0), state)
+        features_BH, state = self._after(self._inputs(embedded_BE, 0), state)
+        return self.output(features_BH), state
 
     def _after(self, gates: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits and the new state, from the input's share in the first layer's gates."""
+        """Features and the new state, from the input's share in the first layer's gates."""
+        condition = state[self.states * self.layers :]
+        if condition:
+            of_condition = self.weight("weight_ih", 0)[:, -self.condition_size :]
+            gates = torch.addmm(gates, condition[0], of_condition.T)
         new: list[Tensor] = []
         for layer in range(self.layers):
             if layer:
                 gates = self._inputs(new[-self.states], layer)
             new += self._cell(gates, state[layer * self.states :][: self.states], layer)
-        return new[-self.states], tuple(new)
+        return new[-self.states], (*new, *condition)
 
     @contextmanager
     def fixed_weights(self) -> Iterator[None]:
         """Within, steps look the first layer's input up in a table, and weights are packed."""
         outer = self._table, self._packed
         named = dict(self.network.named_parameters())
-        self._packed = {name: pack(x) for name, x in named.items() if x.dim() == 2}
+        of_steps = {k: w for k, w in named.items() if w.dim() == 2 and k != "weight_ih_l0"}
+        self._packed = {name: pack(weight) for name, weight in of_steps.items()}
         self._table = self.input_table()
         try:
             yield
@@ -162,8 +191,8 @@ class RecurrentPolicy(Policy):
         """One layer's new state, h first; ``gates`` is the input's share and is written over."""
 
     def _inputs(self, x: Tensor, layer: int) -> Tensor:
-        weight, bias = self.weight("weight_ih", layer), self.input_bias(layer)
-        return linear(x, weight, bias, self.packed("weight_ih", layer))
+        weight = self.weight("weight_ih", layer)[:, : x.shape[1]]  # the condition's share apart
+        return linear(x, weight, self.input_bias(layer), self.packed("weight_ih", layer))
 
 
 class GRUPolicy(RecurrentPolicy):
@@ -178,6 +207,8 @@ class GRUPolicy(RecurrentPolicy):
         variational: drop the same units at every step, of the embedding and of the last layer alone
             (see layers.py).
         tied: the output layer has the embedding's weights; they are of one size then.
+        condition_size: C, numbers of a condition that it reads; 0 for none.
+        modes: M, of what conditions are drawn from where none is given (see conditions.py).
     """
 
     name = "GRU"
@@ -211,6 +242,8 @@ class LSTMPolicy(RecurrentPolicy):
         variational: drop the same units at every step, of the embedding and of the last layer alone
             (see layers.py).
         tied: the output layer has the embedding's weights; they are of one size then.
+        condition_size: C, numbers of a condition that it reads; 0 for none.
+        modes: M, of what conditions are drawn from where none is given (see conditions.py).
     """
 
     name = "LSTM"

@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import adversarial, estimators, limits, text
+from . import adversarial, estimators, latent, limits, text
 from .case import Row
 
 Results = list[tuple[str, int, Row]]
@@ -51,7 +51,8 @@ def main() -> int:
     torch.set_num_threads(1)
     results: Results = []
     texts = text.cases(options.data, options.text_seconds)
-    for case in [*limits.cases(), *estimators.cases(), *adversarial.cases(), *texts]:
+    others = [*estimators.cases(), *adversarial.cases(), *latent.cases()]
+    for case in [*limits.cases(), *others, *texts]:
         if options.only.lower() not in case.name.lower():
             continue
         for seed in range(options.seeds):

@@ -1,5 +1,6 @@
 """The supervised path: learners that fit a policy to real sequences."""
 
+from .aae import AAE
 from .gumbel import (
     Gumbel,
     annealed_temperature,
@@ -16,8 +17,11 @@ from .loading import load_learner
 from .professor_forcing import ProfessorForcing
 from .scheduled_sampling import ScheduledSampling
 from .teacher_forcing import TeacherForcing
+from .vrae import VRAE
 
 __all__ = [
+    "AAE",
+    "VRAE",
     "Gumbel",
     "GumbelGAN",
     "Learner",

@@ -115,6 +115,7 @@ class AssembledLearner:
             learning_rate: at the first step; the learner's own by default.
         """
         weights = list(dict.fromkeys(w for module in modules for w in module.parameters()))
+        weights = [w for w in weights if w.requires_grad]
         groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": 0.0}]
         if self.weight_decay:
             matrices, vectors = ([w for w in weights if (w.ndim > 1) == m] for m in (True, False))

@@ -78,6 +78,9 @@ class Learner(StoredLearner, ABC):
         Modules are in training mode, torch's generators seeded by (seed, step).
         """
 
+    def prepare(self, data: Sequences) -> None:
+        """Before the first step of every sitting: look at what is learnt from."""
+
     def evaluate(self, sequences: Sequences | list[str]) -> dict[str, Estimate]:
         """Figures of given sequences, each with its standard error.
 
@@ -109,13 +112,14 @@ class Learner(StoredLearner, ABC):
             top_k: only the k most probable tokens are drawn from.
             top_p: only the fewest tokens of at least this probability together.
         """
-        if condition is not None:
-            raise ValueError(f"a {type(self).__name__} takes no condition; give none")
+        seed = self._sample_seed(seed)
+        condition = self._to_write_under(n, condition, seed)
         return sample(
             self.policy,
             n,
             max_length=self._length(),
-            seed=self._sample_seed(seed),
+            condition=condition,
+            seed=seed,
             prompt=prompt,
             temperature=temperature,
             top_k=top_k,
@@ -173,6 +177,7 @@ class Learner(StoredLearner, ABC):
         if reset:
             self._forget()
         self._back_to_training()
+        self.prepare(data)
         per_epoch = steps_per_epoch(data, self.batch_size)
         steps, state, figures = max_epochs * per_epoch, self.progress, _Means()
         bar = bar_of(type(self).__name__, state.step, steps, "batch", progress_bar)
@@ -271,6 +276,12 @@ class Learner(StoredLearner, ABC):
                 f"{self.policy.vocabulary}; encode them with learner.policy.vocabulary"
             )
         return sequences
+
+    def _to_write_under(self, n: int, condition: Tensor | None, seed: int) -> Tensor | None:
+        """What the policy is to write n sequences under; None leaves it to the policy."""
+        if condition is not None:
+            raise ValueError(f"a {type(self).__name__} takes no condition; give none")
+        return None
 
     def _length(self) -> int:
         if not self.max_length:
