@@ -17,7 +17,7 @@ import torch
 from tokengym.agents import GRUPolicy, Policy, TransformerPolicy, sample
 from tokengym.agents.assembled import Purpose
 from tokengym.envs import Sequences, Vocabulary
-from tokengym.train.supervised import ProfessorForcing, TeacherForcing
+from tokengym.train.supervised import GumbelGAN, ProfessorForcing, TeacherForcing
 from tokengym.train.supervised import professor_forcing as module
 from tokengym.train.supervised.exposure import pinsker_bound, state_accuracy
 from tokengym.train.supervised.professor_forcing import gates, looks_own, looks_true
@@ -289,3 +289,12 @@ def test_mistakes_are_told(policy: Policy, vocabulary: Vocabulary) -> None:
             ProfessorForcing(policy, **chosen)
     transformer = TransformerPolicy(vocabulary, width=8, heads=2)
     assert ProfessorForcing(transformer, outputs=True).discriminator.reader.input_size == 8 + 3
+
+
+@pytest.mark.parametrize("kind", [ProfessorForcing, GumbelGAN])
+def test_a_policy_that_reads_a_condition_is_refused(
+    kind: type[ProfessorForcing | GumbelGAN], vocabulary: Vocabulary
+) -> None:
+    policy = GRUPolicy(vocabulary, embedding=3, hidden=4, condition_size=2)
+    with pytest.raises(ValueError, match="reads a condition of 2 numbers, and a"):
+        kind(policy)

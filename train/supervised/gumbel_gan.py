@@ -113,6 +113,7 @@ class GumbelGAN(Learner):
         self._recipe = _recipe(discriminator, discriminator_kwargs or {})
         self._network: TokenNetwork | None = None
         super().__init__(policy, **options)
+        self._refuse_conditions()
         if not isinstance(self.policy, RecurrentPolicy):
             raise ValueError(
                 f"a {type(self.policy).__name__} reads nothing but tokens; a GumbelGAN needs a "

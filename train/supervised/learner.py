@@ -265,6 +265,14 @@ class Learner(StoredLearner, ABC):
 
     # --- what subclasses build on, too --------------------------------------------------------
 
+    def _refuse_conditions(self) -> None:
+        """For learners whose own text is written without a condition."""
+        if self.policy.condition_size:
+            raise ValueError(
+                f"the policy reads a condition of {self.policy.condition_size} numbers, and a "
+                f"{type(self).__name__} writes without one; give a policy that reads none"
+            )
+
     def _encoded(self, sequences: Sequences | list[str]) -> Sequences:
         if isinstance(sequences, list):
             sequences = self.policy.vocabulary.encode(sequences)

@@ -74,6 +74,7 @@ class ProfessorForcing(Learner):
         self.discriminator_hidden = discriminator_hidden
         self.discriminator_learning_rate = discriminator_learning_rate
         super().__init__(policy, **options)
+        self._refuse_conditions()
         output = self.policy.output
         features = output.in_features + (output.out_features if outputs else 0)
         with self.seeded(Purpose.INITIAL_WEIGHTS, 1):
