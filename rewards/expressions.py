@@ -41,10 +41,11 @@ def parse_expression(text: str) -> ast.expr:
         references[name] = match.group(1)
         return name
 
+    known = _REFERENCE.sub(stand_in, text)
     try:  # in brackets a line may end anywhere
-        tree = ast.parse(f"[{_REFERENCE.sub(stand_in, text)}\n]", mode="eval").body
+        tree = ast.parse(f"[{known}\n]", mode="eval").body
     except SyntaxError as error:
-        raise ValueError(error.msg) from error
+        raise ValueError(_fault(known) or error.msg) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{error}" or "too deep") from error
     if not isinstance(tree, ast.List) or len(tree.elts) != 1:
@@ -53,6 +54,15 @@ def parse_expression(text: str) -> ast.expr:
         if isinstance(node, ast.Name):
             node.id = references.get(node.id, node.id)
     return tree.elts[0]
+
+
+def _fault(text: str) -> str | None:
+    """What is wrong with it in its own words, without our brackets."""
+    try:
+        ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        return error.msg
+    return None
 
 
 def load_target(target: str) -> object:

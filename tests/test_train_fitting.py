@@ -137,7 +137,7 @@ def test_mistakes_are_told(run: Run, tmp_path: Path) -> None:
     message = run("fit", "--resume", "--run", "a", "--learner.averaging", "0.5", code=2)
     assert "learner.init_args.averaging=0.9 and cannot go on with 0.5" in message
     message = run("fit", "--learner", "TeacherForcin", code=2)
-    assert "unknown learner 'TeacherForcin'; did you mean TeacherForcing?" in message
+    assert "unknown learner 'TeacherForcin'; did you mean TeacherForcing" in message
     message = run("fit", "small.yaml", "--learner.patienc", "5", code=2)
     assert "did you mean patience" in message
     (tmp_path / "other.txt").write_text("xyz\nzzz\n" * 50)
