@@ -32,7 +32,7 @@ check: .venv/dev
 	touch $@
 
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[molecules,music,parquet,sb3,texts,transformers,fcd,distributed,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[molecules,music,parquet,assessors,sb3,texts,transformers,fcd,distributed,dev]'
 	touch $@
 
 clean:

@@ -1,0 +1,4 @@
+"""Human assessors: a store of ratings, the page that collects them, and what learns from them.
+
+Needs the extra ``assessors``, but for reading ratings from a file.
+"""

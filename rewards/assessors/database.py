@@ -1,0 +1,90 @@
+"""Connections to a store's database, which behave alike on SQLite and on PostgreSQL.
+
+A transaction that writes takes SQLite's write lock at its start, not in the middle, where it could
+fail; every commit is synced to the disk before it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from .schema import StoreError
+
+_WAIT = 30  # seconds for others to finish writing
+
+
+class Database:
+    """Transactions of one database; any thread may begin them.
+
+    Args:
+        url: SQLAlchemy's; ``sqlite:///path`` or ``postgresql+psycopg://user@host/name``.
+
+    Raises:
+        StoreError: no such kind of database; and in every transaction, when it cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            self.name = parsed.render_as_string(hide_password=True)
+            self._engine = _engine(url)
+        except (ArgumentError, ImportError) as error:
+            raise StoreError(
+                f"the store cannot be opened ({error}); expected a URL like "
+                "sqlite:///ratings.sqlite or postgresql+psycopg://user@host/name"
+            ) from error
+        self._turn = threading.Lock()  # fairer among this process's writers than SQLite's polling
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database."""
+        with self._named_errors(), self._engine.connect() as connection:
+            yield connection.execution_options(reads=True)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is on disk when it ends, or has changed nothing when it fails."""
+        with self._named_errors(), self._turn, self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections; the next transaction opens its own."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"the store {self.name} cannot be used ({cause}); does the database run, may it be "
+                "written to, and is there room on its disk?"
+            ) from error
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=10, max_overflow=40, connect_args={"timeout": _WAIT})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""What assessors see: the pages, and how samples are drawn on them."""
