@@ -249,9 +249,11 @@ class Store:
             answered = connection.scalar(select(func.count()).select_from(done.subquery()))
             return Progress(answered or 0, _count_items(connection, here, *open_to(assessor)))
 
-    def ratings(self, question: int, after: int = 0) -> list[Rating]:
-        """Those with a greater id, without skips and withdrawn ones, in the order of their ids."""
-        query = standing_ratings(question).where(ratings.c.id > after, ratings.c.answer != SKIP)
+    def ratings(self, question: int, after: int = 0, *, skips: bool = False) -> list[Rating]:
+        """Those with a greater id, withdrawn ones left out, in the order of their ids."""
+        query = standing_ratings(question).where(ratings.c.id > after)
+        if not skips:
+            query = query.where(ratings.c.answer != SKIP)
         with self._database.reading() as connection:
             rows = connection.execute(query)
             return [Rating(**row._mapping) for row in rows]
