@@ -19,8 +19,9 @@ from ..ratings import Domain
 _MOST_CHARACTERS = 10_000  # a page of a book has 2,000
 _MOST_SMILES, _MOST_ATOMS = 1_000, 200  # RDKit takes 0.1 s for 200 atoms, 4 s for 1,000
 _MOST_EVENTS = 2_000
-_SIZE = (480, 360)  # pixels; the page scales it
-_BOND = 34.0  # pixels at most, so that a small molecule looks small
+_BOND = 40.0  # pixels, where the page has room for the whole
+# RDKit's colours of these can hardly be read on white: sulphur, chlorine, fluorine.
+_DARKER = {16: (0.6, 0.5, 0.0), 17: (0.0, 0.55, 0.0), 9: (0.0, 0.5, 0.5)}
 # Control characters but tab and line feed; zero-width and direction marks, the byte order mark,
 # halves of surrogate pairs, which UTF-8 cannot hold.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -88,10 +89,11 @@ def _molecule_svg(text: str) -> tuple[str | None, str]:
     formula = f"molecule {rdMolDescriptors.CalcMolFormula(found)}"
     if (atoms := found.GetNumAtoms()) > _MOST_ATOMS:
         return None, f"{formula}, too large to be drawn: {atoms} atoms, {_MOST_ATOMS} at most"
-    canvas = rdMolDraw2D.MolDraw2DSVG(*_SIZE)
+    canvas = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # as large as the molecule needs
     options: Any = canvas.drawOptions()  # its stubs are wrong
     options.clearBackground = False  # the page has a light and a dark one
     options.fixedBondLength = _BOND
+    options.updateAtomPalette(_DARKER)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()
     return str(canvas.GetDrawingText()), formula
@@ -113,7 +115,7 @@ def _range(events: list[Event], length: Fraction) -> str:
     pitches = [pitch for pitch, _ in events if pitch is not None]
     count = "1 note" if len(pitches) == 1 else f"{len(pitches)} notes"
     span = f"from {_spelt(min(pitches))} to {_spelt(max(pitches))}"
-    return f"melody of {count} {span}, {float(length):.4g} whole notes long"
+    return f"{count} {span}, {float(length):.4g} whole notes long"
 
 
 def _spelt(pitch: int) -> str:

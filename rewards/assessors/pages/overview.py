@@ -16,7 +16,7 @@ from statistics import fmean, pvariance
 from typing import TYPE_CHECKING, TypedDict
 
 from ..agreement import Metric, krippendorff_alpha
-from ..ratings import SKIP, Domain, Form, Rating
+from ..ratings import ANSWERS, SKIP, Domain, Form, Rating
 from .drawing import Drawn, drawn
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def figures(ratings: Sequence[Rating], form: Form, domain: Domain) -> Figures:
         repeats=_share(same for _, same in again),
         gold=_share(_gold(answers)),
         over_time=_over_time([rating.at for rating in answers]),
-        assessors=[_by_assessor(name, ratings, again) for name in names],
+        assessors=[_by_assessor(name, ratings, again, form) for name in names],
         best=_best(first, domain),
-        disputed=_disputed(first, domain),
+        disputed=_disputed(first, form, domain),
     )
 
 
@@ -173,6 +173,11 @@ def _share(outcomes: Iterable[bool]) -> Share:
     return Share(hits=sum(outcomes), of=len(outcomes))
 
 
+def _counts(answers: Iterable[Rating], form: Form) -> dict[str, int]:
+    counts = Counter(rating.answer for rating in answers)
+    return {answer: counts[answer] for answer in ANSWERS[form] if counts[answer]}
+
+
 def _gold(answers: Iterable[Rating]) -> Iterable[bool]:
     return (rating.answer == rating.gold for rating in answers if rating.gold is not None)
 
@@ -197,7 +202,7 @@ def _agreement(first: Iterable[Rating], form: Form) -> Agreement:
 
 
 def _over_time(times: Sequence[float]) -> OverTime:
-    """In spans of a usual length, the shortest with which there are not too many."""
+    """In spans of a usual length, the shortest that makes no more of them than can be drawn."""
     if not times:
         return OverTime(start=0.0, step=_STEPS[0], counts=[])
     low, high = min(times), max(times)
@@ -209,7 +214,7 @@ def _over_time(times: Sequence[float]) -> OverTime:
 
 
 def _by_assessor(
-    name: str, ratings: Iterable[Rating], again: Iterable[tuple[str, bool]]
+    name: str, ratings: Iterable[Rating], again: Iterable[tuple[str, bool]], form: Form
 ) -> ByAssessor:
     own = [rating for rating in ratings if rating.assessor == name]
     answers = [rating for rating in own if rating.answer != SKIP]
@@ -217,7 +222,7 @@ def _by_assessor(
         name=name,
         ratings=len(answers),
         skips=_share(rating.answer == SKIP for rating in own),
-        answers=dict(Counter(rating.answer for rating in answers)),
+        answers=_counts(answers, form),
         repeats=_share(same for who, same in again if who == name),
         gold=_share(_gold(answers)),
         last=max(rating.at for rating in own),
@@ -246,7 +251,7 @@ def _best(first: Sequence[Rating], domain: Domain) -> list[Best]:
     ]
 
 
-def _disputed(first: Iterable[Rating], domain: Domain) -> list[Disputed]:
+def _disputed(first: Iterable[Rating], form: Form, domain: Domain) -> list[Disputed]:
     """Those whose answers vary most; of equal ones those with more answers first."""
     units = _by_unit(first)
     spread = {unit: pvariance(map(_value, given)) for unit, given in units.items()}
@@ -256,7 +261,7 @@ def _disputed(first: Iterable[Rating], domain: Domain) -> list[Disputed]:
         Disputed(
             left=drawn(left, domain),
             right=None if right is None else drawn(right, domain),
-            answers=dict(sorted(Counter(rating.answer for rating in units[left, right]).items())),
+            answers=_counts(units[left, right], form),
         )
         for left, right in disputed[:_SHOWN]
     ]
