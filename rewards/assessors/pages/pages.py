@@ -58,7 +58,7 @@ class Page(NamedTuple):
 
 
 def load_pages() -> dict[str, Page]:
-    """By the path of their address: ``/``, ``/overview`` and ``/static/...``."""
+    """By their path, ``/``, ``/overview`` and ``/static/...``; read once, at the start."""
     templates = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
     )
