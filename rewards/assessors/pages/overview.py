@@ -115,7 +115,7 @@ class Overview(Figures):
 
 def overview(store: Store, question: int) -> Overview:
     """What ``GET /api/overview`` sends."""
-    asked = next(asked for asked in store.questions() if asked.id == question)
+    asked = store.question_of(question)
     ratings = store.ratings(question, skips=True)
     return Overview(
         question=Asked(text=asked.text, form=asked.form, domain=asked.domain),
