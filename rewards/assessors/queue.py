@@ -270,11 +270,13 @@ def sample_ids(connection: Connection, texts: Iterable[str], domain: str) -> dic
     """The ids of samples by their texts; one that is there under another spelling is the same."""
     digest_of = {text: _digest(text, domain) for text in texts}
     known = _known_samples(connection, list(digest_of.values()))
-    missing = {d: text for text, d in digest_of.items() if d not in known}
-    if missing:
-        rows = [{"digest": d, "text": text} for d, text in missing.items()]
-        connection.execute(insert(samples), rows)
-        known |= _known_samples(connection, list(missing))
+    rows: dict[str, dict[str, str]] = {}
+    for text, digest in digest_of.items():
+        if digest not in known:
+            rows.setdefault(digest, {"digest": digest, "text": text})  # as it was spelt first
+    if rows:
+        connection.execute(insert(samples), list(rows.values()))
+        known |= _known_samples(connection, list(rows))
     return {text: known[d] for text, d in digest_of.items()}
 
 

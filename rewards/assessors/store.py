@@ -161,7 +161,7 @@ class Store:
             for item in new:
                 check_item(item, asked.form)
             pairs = [(item.left, item.right) for item in new]
-            texts = {text for pair in pairs for text in pair if text is not None}
+            texts = [text for pair in pairs for text in pair if text is not None]
             take_turns(connection)  # samples are shared by questions
             ids = sample_ids(connection, texts, asked.domain)
             return sum(
