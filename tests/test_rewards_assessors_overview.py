@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from tokengym.rewards.assessors.pages.overview import figures, overview
-from tokengym.rewards.assessors.ratings import Rating
+from tokengym.rewards.assessors.ratings import Kind, Rating
 
 HOUR = 3600.0
 
 
 def pair(id: int, who: str, left: str, right: str, answer: str, gold: str | None = None) -> Rating:
-    kind = "gold" if gold else "random"
+    kind: Kind = "gold" if gold else "random"
     return Rating(id, who, left, right, answer, kind, at=HOUR + 20 * id, gold=gold)
 
 
@@ -118,7 +118,9 @@ def test_no_ratings_are_no_figures() -> None:
     found = figures([], "pair", "text")
     assert found["ratings"] == 0
     assert found["agreement"]["alpha"] is None
-    assert found["over_time"]["counts"] == found["best"] == found["disputed"] == []
+    assert not found["over_time"]["counts"]
+    assert not found["best"]
+    assert not found["disputed"]
 
 
 def test_of_a_store_with_skips_and_without_what_was_withdrawn(tmp_path: Path) -> None:

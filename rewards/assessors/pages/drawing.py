@@ -19,7 +19,7 @@ from ..ratings import Domain
 _MOST_CHARACTERS = 10_000  # a page of a book has 2,000
 _MOST_SMILES, _MOST_ATOMS = 1_000, 200  # RDKit takes 0.1 s for 200 atoms, 4 s for 1,000
 _MOST_EVENTS = 2_000
-_BOND = 60.0  # pixels, where the page has room for the whole
+_SCALE = 40.0  # pixels an angstrom, so 60 a bond, where the page has room for the whole
 # RDKit's colours of these can hardly be read on white: sulphur, chlorine, fluorine.
 _DARKER = {16: (0.6, 0.5, 0.0), 17: (0.0, 0.55, 0.0), 9: (0.0, 0.5, 0.5)}
 # Control characters but tab and line feed; zero-width and direction marks, the byte order mark,
@@ -92,7 +92,7 @@ def _molecule_svg(text: str) -> tuple[str | None, str]:
     canvas = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # as large as the molecule needs
     options: Any = canvas.drawOptions()  # its stubs are wrong
     options.clearBackground = False  # the page has a light and a dark one
-    options.fixedBondLength = _BOND
+    options.scalingFactor = _SCALE
     options.updateAtomPalette(_DARKER)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, found)
     canvas.FinishDrawing()

@@ -115,6 +115,9 @@ function place({ left, right, question }) {
   melodies = [show($("left"), left, question.domain)];
   if (right !== null) melodies.push(show($("right"), right, question.domain));
   melodies = melodies.filter(Boolean);
+  const told = ({ caption, text }) => caption || text.slice(0, 300);
+  const both = right === null ? told(left) : `A: ${told(left)}. B: ${told(right)}.`;
+  $("samples").setAttribute("aria-label", both);
   // Where a button had the focus, the space bar would press it again.
   $("samples").focus({ preventScroll: true });
   scrollTo({ top: 0 });
@@ -159,6 +162,7 @@ function refused(error) {
 // Keys: those of the buttons that are there, and the space bar for melodies.
 function pressed(event) {
   const typing = event.target.closest("input:not([type=checkbox])");
+  if (typing && ["Enter", "Escape"].includes(event.key)) $("samples").focus(); // the note is done
   if (typing || !$("shortcuts").checked || event.repeat) return;
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.key === " ") {
