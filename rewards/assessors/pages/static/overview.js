@@ -150,7 +150,7 @@ function row(cells, scope) {
 }
 
 function answers(counts) {
-  return Object.entries(counts).map(([name, n]) => `${NAMES[name] ?? name}: ${n}`).join(" · ");
+  return Object.entries(counts).map(([name, n]) => `${NAMES[name] ?? name} (${n})`).join(" · ");
 }
 
 function best({ sample, mean, ratings }, i, { form, domain }) {
