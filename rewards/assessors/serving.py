@@ -32,6 +32,11 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished."""
+    make_server(app).run(sockets=[listening])
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """uvicorn as it is configured here: it logs errors alone, and no request."""
     config = uvicorn.Config(
         app,
         http=_Impatient,
@@ -44,7 +49,7 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 class _Impatient(H11Protocol):
