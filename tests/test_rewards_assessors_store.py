@@ -274,9 +274,7 @@ def test_who_asks_for_what_came_after_misses_none(database: str) -> None:
 
     def answer(assessor: int) -> list[int]:
         own = Store(database)
-        ids = [
-            own.rate(leased(own, question, assessor).id, assessor, "left") for _ in range(each)
-        ]
+        ids = [own.rate(leased(own, question, assessor).id, assessor, "left") for _ in range(each)]
         own.close()
         return ids
 
@@ -452,5 +450,3 @@ def test_a_closed_store_opens_again(tmp_path: Path) -> None:
     store.close()
     assert store.questions() == []
     store.close()
-
-
