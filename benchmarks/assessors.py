@@ -141,7 +141,7 @@ class Rater(threading.Thread):
             "Content-Type": "application/json",
             "Origin": f"http://127.0.0.1:{self.server.port}",
         }
-        self._connection.request(method, path, body and json.dumps(body), headers)
+        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         reply = self._connection.getresponse()
         text = reply.read()
         if reply.status != 200:

@@ -30,20 +30,21 @@ def running_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path has 107 characters
     user = _unprivileged(folder)
     try:
-        arguments = ["-D", folder / "data", "-U", "tokengym", "-A", "trust", "--no-sync"]
+        arguments = ["-D", f"{folder}/data", "-U", "tokengym", "-A", "trust", "--no-sync"]
         made = subprocess.run(
-            [programs / "initdb", *arguments, "-E", "UTF8", "--locale=C"],
+            [f"{programs}/initdb", *arguments, "-E", "UTF8", "--locale=C"],
             cwd=folder,
             capture_output=True,
+            text=True,
             **user,
         )
         if made.returncode:
-            pytest.skip(f"initdb cannot make a PostgreSQL cluster: {made.stderr.decode()[-300:]}")
+            pytest.skip(f"initdb cannot make a PostgreSQL cluster: {made.stderr[-300:]}")
         # Processes are killed here, not the machine, and then the system writes what it was given.
-        options = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", folder]
+        options = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", str(folder)]
         with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", *options],
+            server: subprocess.Popen[bytes] = subprocess.Popen(
+                [f"{programs}/postgres", "-D", f"{folder}/data", *options],
                 cwd=folder,
                 stdout=log,
                 stderr=log,

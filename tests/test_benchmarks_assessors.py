@@ -1,4 +1,4 @@
-"""Raters at once: no answer that was acknowledged is lost or doubled, though the server is killed."""
+"""Raters at once: no acknowledged answer is lost or doubled, though the server is killed."""
 
 from __future__ import annotations
 

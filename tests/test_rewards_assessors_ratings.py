@@ -131,7 +131,7 @@ def test_a_bad_line_of_json(tmp_path: Path, line: str, problem: str) -> None:
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(b"assessor,left,answer\nanna,C,1\nb\xff,C,1\n")
-    with pytest.raises(RatingsError, match="line 3 .*UTF-8"):
+    with pytest.raises(RatingsError, match=r"line 3 .*UTF-8"):
         RatingsFile(path, form="scale").ratings()
 
 

@@ -6,7 +6,7 @@ import pickle
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -230,7 +230,7 @@ def test_gold_comes_back_with_its_rating(store: Store) -> None:
 def test_what_is_refused(store: Store) -> None:
     question, (anna, ben) = asking(store, Item("a", "b"), people=2)
     mine = leased(store, question, anna)
-    for call, problem in [
+    calls: list[tuple[Callable[[], object], str]] = [
         (lambda: store.rate(99, anna, "left"), "no assignment 99"),
         (lambda: store.rate(mine.id, ben, "left"), "not yours"),
         (lambda: store.rate(mine.id, anna, "yes"), "expected one of 'left', 'right'"),
@@ -240,7 +240,8 @@ def test_what_is_refused(store: Store) -> None:
         (lambda: store.revoke("nobody"), "no assessor 'nobody'; known: person 0, person 1"),
         (lambda: store.add_assessor("a\nb"), "name"),
         (lambda: store.add_assessor(""), "name"),
-    ]:
+    ]
+    for call, problem in calls:
         with pytest.raises(ValueError, match=problem):
             call()
     assert store.ratings(question) == []
@@ -260,7 +261,8 @@ def test_who_asks_for_what_came_after_misses_none(database: str) -> None:
     store, people, each = Store(database), 6, 5
     items = [Item(f"l{i}", f"r{i}", wanted=people) for i in range(each)]
     question, everyone = asking(store, *items, people=people)
-    reader, seen, done = Store(database), [], threading.Event()
+    reader, done = Store(database), threading.Event()
+    seen: list[int] = []
 
     def read() -> None:
         last = 0
