@@ -70,9 +70,17 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True)
-    engine = create_engine(url, pool_size=10, max_overflow=40, connect_args={"timeout": _WAIT})
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = create_engine(
+        url,
+        pool_size=10,
+        max_overflow=40,  # as many as there are threads of a server, and more
+        pool_pre_ping=not sqlite,  # a server that was started again
+        hide_parameters=True,  # no sample or note in an error
+        connect_args={"timeout": _WAIT} if sqlite else {},
+    )
+    if not sqlite:
+        return engine
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -7,6 +7,7 @@ assessor, until it expires; a rating is its answer. A rating that was withdrawn 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from sqlalchemy import (
     Boolean,
@@ -166,6 +167,6 @@ def prepare(connection: Connection) -> None:
         )
 
 
-def inserted(connection: Connection, table: Table, row: dict[str, object]) -> int:
-    """The id that a row gets."""
-    return int(connection.execute(insert(table).values(row)).inserted_primary_key[0])
+def inserted(connection: Connection, table: Table, row: Mapping[str, object]) -> int:
+    """Insert a row; the id that it gets."""
+    return int(connection.execute(insert(table).values(**row).returning(table.c.id)).scalar_one())

@@ -9,14 +9,16 @@ asks for those after the last one seen misses none.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
 from .access import check_name, digest, is_token, new_token
-from .database import Database, StoreError
+from .database import Database
 from .queue import (
     WAITING,
     Assignment,
@@ -33,7 +35,7 @@ from .queue import (
     take_back,
 )
 from .ratings import ANSWERS, DOMAINS, SKIP, Domain, Form, Rating, RatingSource, check_answer
-from .schema import assessors, assignments, inserted, items, prepare, questions, ratings
+from .schema import StoreError, assessors, assignments, inserted, items, prepare, questions, ratings
 
 __all__ = [
     "Assessor",
@@ -45,6 +47,8 @@ __all__ = [
     "Store",
     "StoreError",
 ]
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,15 @@ class Store:
             rows = connection.execute(select(questions).order_by(questions.c.id))
             return [Question(**row._mapping) for row in rows]
 
+    def question_of(self, id: int) -> Question:
+        """The question of an id.
+
+        Raises:
+            ValueError: there is none.
+        """
+        with self._database.reading() as connection:
+            return _question(connection, select(questions).where(questions.c.id == id), id)
+
     def ask(self, question: int, new: Sequence[Item]) -> int:
         """Put items on the queue of a question; how many of them were not there yet.
 
@@ -164,6 +177,7 @@ class Store:
         Raises:
             ValueError: no such assessor.
         """
+        check_name(name)
         with self._database.writing() as connection:
             known = connection.scalar(select(assessors.c.id).where(assessors.c.name == name))
             if known is None:
@@ -212,16 +226,16 @@ class Store:
             assessor: who answered.
             answer: in the question's form, or ``"skip"``.
             note: a remark.
-            key: at most 64 characters that name this answer: who sends it again, for want of a
-                reply, gets the same rating.
+            key: up to 64 letters, digits, ``_`` and ``-`` that name this answer: who sends it
+                again, for want of a reply, gets the same rating.
 
         Raises:
             ValueError: no answer of this form.
             Refused: not an assignment of this assessor, one that is answered already, or one that
                 expired and went to others.
         """
-        if len(key) > 64:
-            raise ValueError(f"the key has {len(key)} characters; expected at most 64")
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"the key is {key[:80]!r}; expected up to 64 of A-Z a-z 0-9 _ -")
         query = select(items.c.question_id).join(assignments, assignments.c.item_id == items.c.id)
         with self._database.writing() as connection:
             question = connection.scalar(query.where(assignments.c.id == assignment))
@@ -231,7 +245,7 @@ class Store:
             return keep(connection, assignment, assessor, answer, note, key)
 
     def undo(self, question: int, assessor: int) -> Assignment | None:
-        """Withdraw the last rating of this assessor; its assignment, open again; None: none is left.
+        """Withdraw the last rating of this assessor; its assignment, open again, None if none is.
 
         Raises:
             ValueError: no such question.
@@ -275,11 +289,15 @@ class _Source:
         return self.store.ratings(self.question, after)
 
 
-def _lock(connection: Connection, question: int) -> Question:
-    query = select(questions).where(questions.c.id == question).with_for_update()
+def _lock(connection: Connection, id: int) -> Question:
+    locking = select(questions).where(questions.c.id == id).with_for_update()
+    return _question(connection, locking, id)
+
+
+def _question(connection: Connection, query: Select[Any], id: int) -> Question:
     row = connection.execute(query).first()
     if row is None:
-        raise ValueError(f"there is no question {question}; ``Store.question`` gives the id")
+        raise ValueError(f"there is no question {id}; expected an id that Store.question gave")
     return Question(**row._mapping)
 
 

@@ -13,5 +13,5 @@ class Page(NamedTuple):
 
 
 def load_pages() -> dict[str, Page]:
-    """By the path of their address, ``/``, ``/overview``, ``/static/...``, read once at the start."""
+    """By their path, ``/``, ``/overview`` and ``/static/...``; read once, at the start."""
     return {"/": Page("text/html; charset=utf-8", b"<!doctype html><title>tokengym</title>")}
