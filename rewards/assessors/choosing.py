@@ -45,9 +45,9 @@ class Asked:
 
 def information(log_probs_MCK: Tensor) -> Tensor:
     """BALD: what each of C answers is expected to tell about which member is right; (C,), nats."""
-    mean_CK = log_probs_MCK.exp().mean(dim=0)
-    entropy_C = torch.special.entr(mean_CK).sum(dim=1)
-    entropy_MC = torch.special.entr(log_probs_MCK.exp()).sum(dim=2)
+    probs_MCK = log_probs_MCK.exp()
+    entropy_C: Tensor = torch.special.entr(probs_MCK.mean(dim=0)).sum(dim=1)
+    entropy_MC: Tensor = torch.special.entr(probs_MCK).sum(dim=2)
     return (entropy_C - entropy_MC.mean(dim=0)).clamp(min=0)
 
 
@@ -101,7 +101,7 @@ def _informative(model: PreferenceModel, tokens_BT: Tensor, count: int) -> list[
         flipped_C = torch.rand(len(rows_C1)) < 0.5  # which side is which must say nothing
         rows_C1[flipped_C] = rows_C1[flipped_C].flip(1)
         location_MC = location_MC[:, rows_C1[:, 0]] - location_MC[:, rows_C1[:, 1]]
-    told_C = information(model.answer_log_probs(location_MC))
+    told_C = information(model.answer_log_probs(location_MC)).cpu()
     found: list[Tensor] = []
     used: set[int] = set()
     for place in told_C.argsort(descending=True, stable=True).tolist():

@@ -146,6 +146,12 @@ class PreferenceModel:
         self.metrics: dict[str, float] = {}
         self.fitted = False
 
+    def to(self, device: torch.device | str) -> None:
+        """Move it to another device."""
+        self.network.to(device)
+        self.effects.to(device)
+        self.reference_MS = self.reference_MS.to(device)
+
     # --- what it says -------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -162,13 +168,6 @@ class PreferenceModel:
         utility_MB = self.utilities(tokens_BT)
         apart_MBS = utility_MB[:, :, None] - self.reference_MS[:, None, :]
         return (self.temperature * apart_MBS).sigmoid().mean(dim=2)
-
-    def log_probs(self, tokens_left_BT: Tensor, tokens_right_BT: Tensor | None = None) -> Tensor:
-        """Log-probabilities (M, B, K) of the answers of an assessor like the others."""
-        location_MB = self.utilities(tokens_left_BT)
-        if tokens_right_BT is not None:
-            location_MB = location_MB - self.utilities(tokens_right_BT)
-        return self.answer_log_probs(self.temperature * location_MB)
 
     def answer_log_probs(self, location_MB: Tensor) -> Tensor:
         """Log-probabilities (M, B, K) of the answers at these locations, without a bias."""
@@ -202,8 +201,9 @@ class PreferenceModel:
             rows.append((left, right, answer, who, fold, rating.kind == "random"))
         if not rows:
             return None
-        *columns, random_R = torch.tensor(rows).T
-        return Answered(self.vocabulary.encode(texts).tokens_BT, *columns, random_R.bool())
+        tokens_NT = self.vocabulary.encode(texts).tokens_BT
+        left_R, right_R, answer_R, assessor_R, fold_R, random_R = torch.tensor(rows).T
+        return Answered(tokens_NT, left_R, right_R, answer_R, assessor_R, fold_R, random_R.bool())
 
     def _fits(self, text: str, max_length: int) -> bool:
         if self.vocabulary.first_unknown(text) is not None:
@@ -247,7 +247,8 @@ class PreferenceModel:
         likelihood = (log_prob_MR * others_MR.to(device)).sum() / len(rows_R)
         texts_a_rating = len(given.tokens_NT) / len(given)
         prior = 0.5 * utility_MN.square().mean(dim=1).sum() / _SD_UTILITY**2 * texts_a_rating
-        return prior + self.effects.penalty() / len(given) - likelihood
+        loss: Tensor = prior + self.effects.penalty() / len(given) - likelihood
+        return loss
 
     def _locations(
         self, utility_MN: Tensor, left_R: Tensor, right_R: Tensor, assessor_R: Tensor
