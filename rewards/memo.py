@@ -162,7 +162,7 @@ class SQLiteMemo(Memo):
             self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False
         )
         try:
-            _become_write_ahead(connection)
+            become_write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             with _transaction(connection):
                 _refuse_other_files(connection)
@@ -189,7 +189,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _become_write_ahead(connection: sqlite3.Connection) -> None:
+def become_write_ahead(connection: sqlite3.Connection) -> None:
     """Switch the mode; SQLite does not wait for others who open the file in the same moment."""
     deadline = time.monotonic() + _WAIT
     while True:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from ..memo import become_write_ahead
 from .schema import StoreError
 
 _WAIT = 30  # seconds for others to finish writing
@@ -88,7 +89,8 @@ def _engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says
-    connection.execute("PRAGMA journal_mode = WAL")
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # no one's yet
+        become_write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk
     connection.execute("PRAGMA foreign_keys = ON")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..melodies import read_melody, spell_event
 from .ratings import KINDS, Kind, check_answer
 from .schema import assessors, assignments, inserted, items, ratings, samples
 
+_CHUNK = 500  # of an IN: below the variables that any SQLite allows
 WAITING = items.c.answered < items.c.wanted
 _left, _right = samples.alias("left_sample"), samples.alias("right_sample")
 
@@ -76,10 +78,8 @@ def check_item(item: Item, form: str) -> None:
         )
 
 
-def put(connection: Connection, question: int, domain: str, item: Item) -> bool:
-    """Put an item on the queue; whether it was not there yet."""
-    left = _sample(connection, item.left, domain)
-    right = None if item.right is None else _sample(connection, item.right, domain)
+def put(connection: Connection, question: int, item: Item, left: int, right: int | None) -> bool:
+    """Put an item with these samples on the queue; whether it was not there yet."""
     if left == right:
         return False
     same = (items.c.question_id == question, items.c.left_id == left, items.c.right_id == right)
@@ -108,10 +108,11 @@ def put(connection: Connection, question: int, domain: str, item: Item) -> bool:
 def hand_out(connection: Connection, question: int, assessor: int, until: float) -> int | None:
     """The assignment that this assessor is to answer next; None where nothing is left."""
     held = select(assignments.c.id).where(
+        items.c.id == assignments.c.item_id,
+        items.c.question_id == question,
         assignments.c.assessor_id == assessor,
         assignments.c.answered.is_(False),
         assignments.c.expires > time.time(),
-        assignments.c.item_id.in_(select(items.c.id).where(items.c.question_id == question)),
     )
     if (known := connection.scalar(held.limit(1))) is not None:
         return _renewed(connection, known, until)
@@ -183,12 +184,15 @@ def let_go(connection: Connection, assessor: int) -> None:
     connection.execute(update(assignments).where(*held).values(expires=0.0))
 
 
+def answered_by(assessor: int) -> tuple[ColumnElement[bool], ...]:
+    """Assignments that an assessor answered, skipped ones among them."""
+    return assignments.c.assessor_id == assessor, assignments.c.answered
+
+
 def open_to(assessor: int) -> tuple[ColumnElement[bool], ...]:
     """Items that wait for answers, and have none of this assessor's."""
-    own = select(assignments.c.item_id).where(
-        assignments.c.assessor_id == assessor, assignments.c.answered
-    )
-    return WAITING, items.c.id.not_in(own)
+    theirs = select(assignments.c.item_id).where(*answered_by(assessor))
+    return WAITING, items.c.id.not_in(theirs)
 
 
 def assignment_of(connection: Connection, id: int) -> Assignment:
@@ -248,15 +252,7 @@ def _count_answers(connection: Connection, item: int, more: int) -> None:
     connection.execute(row.values(answered=items.c.answered + more))
 
 
-def _sample(connection: Connection, text: str, domain: str) -> int:
-    """The id of a sample; one that is there under another spelling is the same."""
-    form = f"{domain}\n{canonical(text, domain)}"
-    digest = hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()
-    known = connection.scalar(select(samples.c.id).where(samples.c.digest == digest))
-    return known or inserted(connection, samples, {"digest": digest, "text": text})
-
-
-def canonical(text: str, domain: str) -> str:
+def _canonical(text: str, domain: str) -> str:
     """The form in which equal samples are equal; the text itself where there is none.
 
     Of a melody its events in their one spelling, not transposed: assessors hear the pitch.
@@ -268,3 +264,31 @@ def canonical(text: str, domain: str) -> str:
     if domain == "melodies":
         return " ".join(spell_event(*event) for event in read_melody(text)) or text
     return text
+
+
+def sample_ids(connection: Connection, texts: Iterable[str], domain: str) -> dict[str, int]:
+    """The ids of samples by their texts; one that is there under another spelling is the same."""
+    digest_of = {text: _digest(text, domain) for text in texts}
+    known = _known_samples(connection, list(digest_of.values()))
+    rows: dict[str, dict[str, str]] = {}
+    for text, digest in digest_of.items():
+        if digest not in known:
+            rows.setdefault(digest, {"digest": digest, "text": text})  # as it was spelt first
+    if rows:
+        connection.execute(insert(samples), list(rows.values()))
+        known |= _known_samples(connection, list(rows))
+    return {text: known[d] for text, d in digest_of.items()}
+
+
+def _known_samples(connection: Connection, digests: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for start in range(0, len(digests), _CHUNK):
+        some = samples.c.digest.in_(digests[start : start + _CHUNK])
+        rows = connection.execute(select(samples.c.digest, samples.c.id).where(some))
+        found.update((row.digest, row.id) for row in rows)
+    return found
+
+
+def _digest(text: str, domain: str) -> str:
+    form = f"{domain}\n{_canonical(text, domain)}"
+    return hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()

@@ -29,9 +29,10 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    update,
 )
 
-VERSION = 1
+VERSION = 2
 
 
 class StoreError(OSError):
@@ -97,10 +98,11 @@ Index(
     unique=True,
 )
 _waiting = items.c.answered < items.c.wanted
-Index(
+_in_order = Index(  # the order in which they are asked
     "assessor_items_waiting",
     items.c.question_id,
-    items.c.priority,
+    items.c.priority.desc(),
+    items.c.id,
     sqlite_where=_waiting,
     postgresql_where=_waiting,
 )
@@ -149,22 +151,43 @@ Index(  # at most one answer of an assignment stands
 
 
 def prepare(connection: Connection) -> None:
-    """Make the tables where there are none.
+    """Make the tables where there are none, and bring older ones to this version.
 
     Raises:
-        StoreError: they are of another version.
+        StoreError: they are of a newer version, or the file is another program's; nothing changes.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(1953458023)"))  # one at a time
-    if not inspect(connection).has_table(version.name):
+    take_turns(connection)
+    tables = inspect(connection).get_table_names()
+    if version.name not in tables:
+        if tables and connection.dialect.name == "sqlite":
+            raise StoreError(f"the file holds other tables ({tables[0]}, ...); name another file")
         metadata.create_all(connection)
         connection.execute(insert(version).values(version=VERSION))
-    found = connection.scalar(select(version.c.version))
-    if found != VERSION:
+        return
+    found = connection.scalar(select(version.c.version)) or 0
+    if not 1 <= found <= VERSION:
         raise StoreError(
-            f"the store has tables of version {found}, and this is version {VERSION}; use the "
-            "tokengym that wrote it, or a newer one"
+            f"the store has tables of version {found}, and this tokengym knows 1 to {VERSION}; use "
+            "the tokengym that wrote it, or a newer one. Nothing in it was changed"
         )
+    for older in range(found, VERSION):
+        _MIGRATIONS[older](connection)
+        connection.execute(update(version).values(version=older + 1))
+
+
+def _order_waiting_items(connection: Connection) -> None:
+    _in_order.drop(connection)
+    _in_order.create(connection)
+
+
+_MIGRATIONS = {1: _order_waiting_items}  # from this version to the next; what it says, stays
+_LOCK = 0x746F6B67
+
+
+def take_turns(connection: Connection) -> None:
+    """Wait for other transactions that took turns; SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
 def inserted(connection: Connection, table: Table, row: Mapping[str, object]) -> int:

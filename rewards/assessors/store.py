@@ -24,6 +24,7 @@ from .queue import (
     Assignment,
     Item,
     Refused,
+    answered_by,
     assignment_of,
     check_item,
     hand_out,
@@ -31,11 +32,22 @@ from .queue import (
     let_go,
     open_to,
     put,
+    sample_ids,
     standing_ratings,
     take_back,
 )
 from .ratings import ANSWERS, DOMAINS, SKIP, Domain, Form, Rating, RatingSource, check_answer
-from .schema import StoreError, assessors, assignments, inserted, items, prepare, questions, ratings
+from .schema import (
+    StoreError,
+    assessors,
+    assignments,
+    inserted,
+    items,
+    prepare,
+    questions,
+    ratings,
+    take_turns,
+)
 
 __all__ = [
     "Assessor",
@@ -116,6 +128,7 @@ class Store:
             )
         row = {"text": text, "form": form, "domain": domain}
         with self._database.writing() as connection:
+            take_turns(connection)
             same = [questions.c[name] == value for name, value in row.items()]
             known = connection.scalar(select(questions.c.id).where(*same))
             return known or inserted(connection, questions, row)
@@ -147,7 +160,14 @@ class Store:
         with self._locked(question) as (connection, asked):
             for item in new:
                 check_item(item, asked.form)
-            return sum(put(connection, question, asked.domain, item) for item in new)
+            pairs = [(item.left, item.right) for item in new]
+            texts = [text for pair in pairs for text in pair if text is not None]
+            take_turns(connection)  # samples are shared by questions
+            ids = sample_ids(connection, texts, asked.domain)
+            return sum(
+                put(connection, question, item, ids[left], None if right is None else ids[right])
+                for item, (left, right) in zip(new, pairs, strict=True)
+            )
 
     def waiting(self, question: int) -> int:
         """How many items were not answered as often as wanted."""
@@ -163,6 +183,7 @@ class Store:
         check_name(name)
         token = new_token()
         with self._database.writing() as connection:
+            take_turns(connection)
             known = connection.scalar(select(assessors.c.id).where(assessors.c.name == name))
             row = {"name": name, "token_digest": digest(token)}
             if known is None:
@@ -258,10 +279,10 @@ class Store:
     def progress(self, question: int, assessor: int) -> Progress:
         """How far this assessor is."""
         here = items.c.question_id == question
+        done = select(func.count()).where(here, items.c.id == assignments.c.item_id)
         with self._database.reading() as connection:
-            done = standing_ratings(question).where(ratings.c.assessor_id == assessor)
-            answered = connection.scalar(select(func.count()).select_from(done.subquery()))
-            return Progress(answered or 0, _count_items(connection, here, *open_to(assessor)))
+            answered = connection.scalar(done.where(*answered_by(assessor))) or 0
+            return Progress(answered, _count_items(connection, here, *open_to(assessor)))
 
     def ratings(self, question: int, after: int = 0) -> list[Rating]:
         """Those with a greater id, without skips and withdrawn ones, in the order of their ids."""
