@@ -52,10 +52,10 @@ GAIN = 3.0
 """Nats by which held-out predictions have to beat guessing. By Wilks' theorem a model that knows
 nothing passes with probability 0.7 % (twice the gain against chi-square of 1, one side)."""
 _BATCH = 64  # ratings a step
-_STEPS = 200  # of the first fit
-_MORE_STEPS = 60  # of a later one, which goes on from the weights of the one before
-_PASSES = 2  # over the ratings at least, where there are many
-_RATE, _DECAY = 5e-3, 1e-2
+_PASSES = 20  # over the ratings in a fit; with several times as many it learns their noise by heart
+_LEAST_STEPS = 30
+_RATES = 5e-3, 5e-2  # of the encoders, and of what is fitted beside them, at the first step
+_DECAY = 1e-2  # of the encoders' weights
 _SD_UTILITY, _SD_BIAS, _SD_LOG_DISCRIMINATION = 2.0, 1.0, 0.5  # of the priors
 _REFERENCES = 512
 _CHUNK = 256
@@ -213,18 +213,24 @@ class PreferenceModel:
     def fit(self, given: Answered) -> None:
         """Learn from all ratings that stand, going on from the weights as they are.
 
-        Random numbers are torch's own generator's.
+        Halfway between them and new ones, that is: what goes on from weights that fit the old
+        ratings to the last learns less of the new ones ("shrink and perturb", Ash and Adams, 2020,
+        "On warm-starting neural network training", arXiv 1910.08475). Random numbers are torch's
+        own generator's.
         """
         device = self.network.output_MH1.device
+        if self.fitted:
+            self._shrink_and_perturb()
         self.effects.widened(len(self.assessors))
         self.effects.to(device)
-        learnt = [*self.network.parameters(), *self.effects.parameters()]
-        optimizer = torch.optim.AdamW(learnt, lr=_RATE, weight_decay=_DECAY)
-        steps = max(_MORE_STEPS if self.fitted else _STEPS, _PASSES * len(given) // _BATCH)
+        encoders = {"params": list(self.network.parameters()), "weight_decay": _DECAY}
+        effects = {"params": list(self.effects.parameters()), "weight_decay": 0.0}
+        optimizer = torch.optim.AdamW([encoders, effects])
+        steps = max(_LEAST_STEPS, _PASSES * len(given) // _BATCH)
         self.network.train()
         for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = _RATE * (1 - step / steps)
+            for group, rate in zip(optimizer.param_groups, _RATES, strict=True):
+                group["lr"] = rate * (1 - step / steps)
             rows = torch.randperm(len(given))[:_BATCH]
             loss = self._loss(given, rows)
             optimizer.zero_grad(set_to_none=True)
@@ -232,6 +238,12 @@ class PreferenceModel:
             optimizer.step()
         self.fitted = True
         self._calibrate(given)
+
+    @torch.no_grad()
+    def _shrink_and_perturb(self) -> None:
+        fresh = Utilities(self.vocabulary, self.members, self.network.hidden)
+        for mine, other in zip(self.network.parameters(), fresh.parameters(), strict=True):
+            mine.lerp_(other.to(mine.device), 0.5)
 
     def _loss(self, given: Answered, rows_R: Tensor) -> Tensor:
         """Minus the log posterior of each member, a rating, summed over members; nats."""

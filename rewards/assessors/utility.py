@@ -34,7 +34,7 @@ class Utilities(nn.Module):
     ) -> None:
         super().__init__()
         M, H = members, hidden
-        self.pad, self.dropout = vocabulary.pad, dropout
+        self.pad, self.dropout, self.hidden = vocabulary.pad, dropout, hidden
         self.embedding_MVH = nn.Parameter(torch.randn(M, vocabulary.num_inputs, H))
         self.input_MHG = nn.Parameter(_uniform(H, M, H, 3 * H))
         self.input_bias_M1G = nn.Parameter(_uniform(H, M, 1, 3 * H))
