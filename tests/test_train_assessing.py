@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokengym.agents.checkpoint import load_checkpoint
+from tokengym.train.command_line import main
 
-from .test_train_command_line import command, environment, run
+from .test_train_command_line import command, environment
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -36,6 +38,12 @@ samples: 10
 """
 
 
+def ended(*arguments: str, code: int = 0) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == code
+
+
 def sent(link: str, path: str, body: object = None) -> Any:
     place, _, token = link.partition("/#")
     data = None if body is None else json.dumps(body).encode()
@@ -46,49 +54,69 @@ def sent(link: str, path: str, body: object = None) -> Any:
         return json.loads(reply.read())
 
 
-def test_what_is_rated_on_the_page_reaches_the_run(tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(CONFIG)
+def answer(link: str, rated: int) -> None:
+    asked = sent(link, "/api/next")
+    assert asked["question"] == {"text": "Which?", "form": "pair", "domain": "text"}
+    body = {"assignment": asked["assignment"], "answer": "left", "note": "", "key": f"k{rated}"}
+    sent(link, "/api/rate", body)
+
+
+# Without assessors all lines of so small a policy are of known words.
+@pytest.mark.filterwarnings("ignore:in every round all sequences were worth the same")
+def test_what_is_rated_on_the_page_reaches_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(CONFIG)
     lines = [f"{a} {b}" for a in ("red", "green", "blue") for b in ("sea", "sky", "hill", "town")]
-    (tmp_path / "mine.txt").write_text("\n".join(lines) + "\n")
-    run(tmp_path, "train", "small.yaml", "--run", "a")
+    Path("mine.txt").write_text("\n".join(lines) + "\n")
+    ended("train", "small.yaml", "--run", "a")
     served = subprocess.Popen(
         command("assess", "a", "--assessors", "anna,ben", "--port", "0"),
-        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
+        env=environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert served.stdout is not None
         links = dict(served.stdout.readline().split() for _ in range(3))
         assert list(links) == ["anna", "ben", "overview"]
-        assert len({re.sub(".*#", "", link) for link in links.values()}) == 3
         for rated in range(12):
-            asked = sent(links["anna" if rated % 2 else "ben"], "/api/next")
-            assert asked["question"] == {"text": "Which?", "form": "pair", "domain": "text"}
-            body = {
-                "assignment": asked["assignment"],
-                "answer": "left",
-                "note": "",
-                "key": f"k{rated}",
-            }
-            sent(links["anna" if rated % 2 else "ben"], "/api/rate", body)
+            answer(links["anna" if rated % 2 else "ben"], rated)
     finally:
         served.send_signal(signal.SIGINT)
-        rest, _ = served.communicate(timeout=60)
+        rest, _ = served.communicate(timeout=120)
+    assert served.returncode == 0
     assert "12 ratings in sqlite:///a/ratings.sqlite" in rest
-    run(tmp_path, "train", "a/config.yaml", "--resume", "--total_timesteps", "400")
-    figures = [json.loads(line) for line in (tmp_path / "a/scores.jsonl").read_text().splitlines()]
-    assert "assessors" in figures[-1]["parts"]
-    out = run(tmp_path, "assess", "a", "--export", "ratings.csv")
-    assert "12 ratings in ratings.csv" in out
-    with open(tmp_path / "ratings.csv", newline="") as file:
+    ended("train", "a/config.yaml", "--resume", "--total_timesteps", "400")
+    checkpoint = load_checkpoint("a/checkpoint.safetensors")[1]
+    assert checkpoint["rewards"]["assessors"]["known"] == 12
+    ended("assess", "a", "--export", "ratings.csv")
+    assert "12 ratings in ratings.csv" in capsys.readouterr().out
+    with open("ratings.csv", newline="") as file:
         assert {row["assessor"] for row in csv.DictReader(file)} == {"anna", "ben"}
-    assert "anna cannot rate any more" in run(tmp_path, "assess", "a", "--revoke", "anna")
-    assert "there is no assessor 'eve'" in run(tmp_path, "assess", "a", "--revoke", "eve", code=2)
+    ended("assess", "a", "--revoke", "anna")
+    assert "anna cannot rate any more" in capsys.readouterr().out
+    ended("assess", "a", "--revoke", "eve", code=2)
+    assert "there is no assessor 'eve'" in capsys.readouterr().err
 
 
-def test_a_run_without_assessors_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("red sea\nblue sky\n")
-    text = re.sub("reward: .*", "reward: known_words(reference='mine.txt')", CONFIG)
-    (tmp_path / "small.yaml").write_text(text)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/config.yaml").write_text(text)
-    assert "has no assessors; train with one such as" in run(tmp_path, "assess", "a", code=2)
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ("known_words(reference='mine.txt')", "has no assessors; train with one such as"),
+        ("assessors(question='A?') + assessors(question='B?')", "assessors#2; name one with"),
+        ("assessors(question='A?', store='mine.csv')", "come from mine.csv, which others write"),
+    ],
+)
+def test_what_cannot_be_assessed_says_what_to_do(
+    reward: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("red sea\nblue sky\n")
+    Path("a").mkdir()
+    Path("a/config.yaml").write_text(re.sub("reward: .*", f'reward: "{reward}"', CONFIG))
+    ended("assess", "a", code=2)
+    assert message in capsys.readouterr().err

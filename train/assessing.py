@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -55,11 +56,10 @@ def _inquiry(run: Path, component: str | None) -> StoreInquiry:
     task.reward.adopt_folder(run)
     named = task.reward.named()
     known = {name: each for name, each in named.items() if isinstance(each, Assessors)}
-    chosen = known.get(component or "") if component or len(known) != 1 else known.popitem()[1]
+    chosen = next(iter(known.values())) if len(known) == 1 else known.get(component or "")
     if chosen is None:
         raise RunError(
-            f"the reward of {run} is {task.reward.name!r}, with the assessors "
-            f"{', '.join(known) or 'of nobody'}; name one of them with --component"
+            f"the reward of {run} has the assessors {', '.join(known)}; name one with --component"
             if known
             else f"the reward of {run}, {task.reward.name!r}, has no assessors; train with one "
             "such as 0.5 * conv_discriminator + 0.5 * assessors(question='Which is nicer?')"
@@ -105,4 +105,5 @@ def _serve(inquiry: StoreInquiry, options: Namespace, console: Console) -> None:
         "those printed before for these names do not open it any more",
         soft_wrap=True,
     )
-    serve(app, listening)
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+        serve(app, listening)

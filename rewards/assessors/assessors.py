@@ -167,7 +167,8 @@ class Assessors(TrainableReward):
 
     def __call__(self, sequences: Sequences) -> Scores:
         """Score B sequences: mean - caution * standard deviation of the members, in [0, 1]."""
-        value_MB = self.model.preferred(self._tokens(sequences))
+        tokens_BT = self._tokens(sequences)
+        value_MB = self.model.preferred(tokens_BT)
         spread_B = value_MB.std(dim=0, correction=0)
         self._spreads.append(float(spread_B.mean()) if len(sequences) else 0.0)
         value_B = (value_MB.mean(dim=0) - self.caution * spread_B).clamp(0, 1)
