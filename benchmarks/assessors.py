@@ -60,12 +60,14 @@ class Server:
         self.process = self._processes.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         tells.close()
-        self.port = int(told.recv())
+        with told:
+            self.port = int(told.recv())
 
     def kill(self) -> None:
         """SIGKILL, as at any moment."""
         self.process.kill()
         self.process.join()
+        self.process.close()
 
 
 def _serve(url: str, question: int, port: int, tells: Connection) -> None:
@@ -96,8 +98,16 @@ class Rater(threading.Thread):
 
     def run(self) -> None:
         """Rate; an answer that was sent is sent until it is acknowledged, or refused."""
-        with suppress(_RefusedError):
-            self._rate()
+        try:
+            with suppress(_RefusedError):
+                self._rate()
+        finally:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def _rate(self) -> None:
         asked = self._send("GET", "/api/next")
@@ -120,7 +130,7 @@ class Rater(threading.Thread):
                 return self._sent(method, path, body)
             except (OSError, http.client.HTTPException):
                 self.resent += 1
-                self._connection = None
+                self._hang_up()
                 time.sleep(0.05)
 
     def _sent(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
@@ -131,7 +141,7 @@ class Rater(threading.Thread):
             "Content-Type": "application/json",
             "Origin": f"http://127.0.0.1:{self.server.port}",
         }
-        self._connection.request(method, path, body and json.dumps(body), headers)
+        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         reply = self._connection.getresponse()
         text = reply.read()
         if reply.status != 200:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from tokengym.agents.losses import token_log_probs
 from tokengym.envs import Sequences, Task, Vocabulary
 from tokengym.rewards import FunctionObjective, Reward, Scores
+
+from .postgresql import in_new_schema, running_server
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():  # before anything imports Triton: its kernels run on the CPU
@@ -110,3 +113,18 @@ def given(values: Mapping[str, float | None], name: str, **options: Any) -> Func
 def encoded(texts: list[str]) -> Sequences:
     """A batch of texts, character by character."""
     return Vocabulary.from_corpus(texts, "characters").encode(texts)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own, up to its query."""
+    yield from running_server()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ratings.sqlite"
+    server: str = request.getfixturevalue("postgresql")
+    return in_new_schema(server)

@@ -49,10 +49,16 @@ class Database:
             yield connection.execution_options(reads=True)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction that is on disk when it ends, or has changed nothing when it fails."""
-        with self._named_errors(), self._turn, self._engine.begin() as connection:
-            yield connection
+    def writing(self, durable: bool = True) -> Iterator[Connection]:
+        """A transaction that has changed nothing when it fails, and is on disk when it ends.
+
+        One that is not durable may be lost when the machine goes down, not when a process does; it
+        is on disk with the next durable one.
+        """
+        with self._named_errors(), self._turn, self._engine.connect() as connection:
+            connection.execution_options(durable=durable)
+            with connection.begin():
+                yield connection
 
     def close(self) -> None:
         """Close the connections; the next transaction opens its own."""
@@ -72,6 +78,8 @@ class Database:
 
 def _engine(url: str) -> Engine:
     sqlite = make_url(url).get_backend_name() == "sqlite"
+    if sqlite and make_url(url).database in (None, "", ":memory:"):
+        raise ArgumentError("SQLite in memory is seen by no other process")
     engine = create_engine(
         url,
         pool_size=10,
@@ -80,10 +88,9 @@ def _engine(url: str) -> Engine:
         hide_parameters=True,  # no sample or note in an error
         connect_args={"timeout": _WAIT} if sqlite else {},
     )
-    if not sqlite:
-        return engine
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite if sqlite else _begin_postgresql)
     return engine
 
 
@@ -91,10 +98,19 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # no one's yet
         become_write_ahead(connection)
-    connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads = connection.get_execution_options().get("reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if options.get("reads"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    synchronous = "FULL" if options.get("durable") else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("durable") is False:
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

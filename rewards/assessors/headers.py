@@ -69,7 +69,7 @@ class Guard:
 
         problem = self._problem(scope["method"], Headers(scope=scope))
         if problem is not None:
-            await refusal(403, problem)(scope, receive, send_with_headers)
+            await refusal(*problem)(scope, receive, send_with_headers)
             return
         try:
             await self.app(scope, receive, send_with_headers)
@@ -80,18 +80,23 @@ class Guard:
             reply = refusal(500, "the server failed at this; it is in its log. Try again")
             await reply(scope, receive, send_with_headers)
 
-    def _problem(self, method: str, headers: Headers) -> str | None:
+    def _problem(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        """The status and the words of a refusal."""
         host = headers.get("host", "")
         if self.hosts and _name(host) not in self.hosts:
-            return (
+            return 403, (
                 f"the request is for the host {host[:80]!r}; expected "
                 f"{' or '.join(sorted(self.hosts))}. Open the link as it was printed"
             )
-        if method not in _READS and not _is_own(headers, host):
-            return (
+        if method in _READS:
+            return None
+        if not _is_own(headers, host):
+            return 403, (
                 "the request comes from another page; expected this server's own. Open the link "
                 f"that was printed (a program sends the header Origin: http://{host[:80]})"
             )
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return 415, "the body is not said to be JSON; send Content-Type: application/json"
         return None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from ..melodies import read_melody, spell_event
 from .ratings import KINDS, Kind, check_answer
@@ -136,8 +136,7 @@ def keep(
     Raises:
         Refused: not this assessor's, answered already, or expired and handed to others.
     """
-    same = select(ratings).where(ratings.c.assessor_id == assessor, ratings.c.key == (key or None))
-    if (sent := connection.execute(same).first()) is not None:
+    if key and (sent := _rating_of_key(connection, assessor, key)) is not None:
         if (sent.assignment_id, sent.answer) != (assignment, answer):
             raise Refused(f"the key {key!r} is that of another answer; send each with its own")
         return int(sent.id)
@@ -155,6 +154,11 @@ def keep(
     row = {"assignment_id": assignment, "assessor_id": assessor, "answer": answer, "note": note}
     row |= {"at": time.time(), "key": key or None, "withdrawn": False}
     return inserted(connection, ratings, row)
+
+
+def _rating_of_key(connection: Connection, assessor: int, key: str) -> Row[Any] | None:
+    query = select(ratings).where(ratings.c.assessor_id == assessor, ratings.c.key == key)
+    return connection.execute(query).first()
 
 
 def take_back(connection: Connection, question: int, assessor: int, until: float) -> int | None:

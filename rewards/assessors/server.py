@@ -161,7 +161,7 @@ def rate(here: Here, assessor: Known, body: Answer) -> Response:
     except Refused:
         raise
     except ValueError as error:
-        raise HTTPException(400, str(error)) from error
+        raise HTTPException(422, str(error)) from error
     return send_next(here, assessor)
 
 
@@ -213,13 +213,18 @@ def _refusal(_: Request, error: Exception) -> Response:
         case RequestValidationError():
             found = error.errors()[0]
             where = ".".join(map(str, found["loc"]))
-            return refusal(422, f"{where}: {found['msg']}; reload the page and answer again")
+            return refusal(422, f"{where[:80]}: {found['msg']}; reload the page, and answer again")
         case HTTPException():
-            known = {404: "there is nothing here; open the link as it was printed"}
-            return refusal(
-                error.status_code, known.get(error.status_code, error.detail), error.headers
-            )
+            said = _SAID.get(error.status_code, error.detail)
+            return refusal(error.status_code, said, error.headers)
         case Refused():
             return refusal(409, str(error))
     _log.error("%s", error)
     return refusal(503, "the ratings cannot be kept at the moment; wait, and send this again")
+
+
+_SAID = {  # where the framework's own words do not say what to do
+    400: "the body cannot be read; expected one object of JSON, in UTF-8. Reload the page",
+    404: "there is nothing here; open the link as it was printed",
+    405: "this address does not take that method; open the link as it was printed",
+}

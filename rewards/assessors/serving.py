@@ -21,9 +21,11 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         OSError: the address cannot be had.
     """
     try:
+        if not 0 <= port < 2**16:
+            raise OSError("ports are 0 to 65535")  # beyond, they would be taken modulo 65536
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OSError(
             f"cannot serve on {host!r}, port {port} ({error}); is it an address of this machine, "
             "and the port free? Port 0 takes a free one"
@@ -32,19 +34,24 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished."""
+    make_server(app).run(sockets=[listening])
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """The server as it is configured here: it logs errors alone, and no request."""
     config = uvicorn.Config(
         app,
         http=_Impatient,
         ws="none",
         lifespan="off",
-        access_log=False,  # no address of a request in any log
+        access_log=False,  # what stands in an address is no log's business
         log_config=None,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 class _Impatient(H11Protocol):
@@ -55,6 +62,7 @@ class _Impatient(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self.access_log = False  # even where someone gave uvicorn's logger a handler
         self._closing = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:

@@ -233,7 +233,7 @@ class Store:
             ValueError: no such question.
         """
         until = time.time() + seconds
-        with self._locked(question) as (connection, _):
+        with self._locked(question, durable=False) as (connection, _):
             found = hand_out(connection, question, assessor, until)
             return None if found is None else assignment_of(connection, found)
 
@@ -296,8 +296,8 @@ class Store:
         return _Source(self, question)
 
     @contextlib.contextmanager
-    def _locked(self, question: int) -> Iterator[tuple[Connection, Question]]:
-        with self._database.writing() as connection:
+    def _locked(self, question: int, durable: bool = True) -> Iterator[tuple[Connection, Question]]:
+        with self._database.writing(durable) as connection:
             yield connection, _lock(connection, question)
 
 
