@@ -6,6 +6,7 @@ are looked up here by name (``tokengym.rewards.QED``) when they are first used.
 
 from typing import TYPE_CHECKING
 
+from .assessors import Assessors
 from .base import Product, Progress, Reward, Scores, Sum, TrainableReward
 from .budget import BudgetExhausted
 from .checking import Finding, check_objective
@@ -54,6 +55,7 @@ __all__ = [
     "QED",
     "TPSA",
     "Alternate",
+    "Assessors",
     "BudgetExhausted",
     "Chebyshev",
     "Clip",

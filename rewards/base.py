@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import torch
@@ -212,6 +213,11 @@ class Reward(ABC):
         """Hand the task's canonical form, if it has one, to the objectives that asked for it."""
         for child in self.children:
             child.adopt_canonical(canonical)
+
+    def adopt_folder(self, folder: Path) -> None:
+        """Hand a run's folder to what keeps files of its own there."""
+        for child in self.children:
+            child.adopt_folder(folder)
 
     def ensure_usable(self) -> None:
         """Ask before a round, or an episode's end, whether the reward can go on scoring.

@@ -25,6 +25,7 @@ _TARGETS = {
     "albuterol_similarity": "tokengym.rewards.molecules.pmo:AlbuterolSimilarity",
     "alternate": "tokengym.rewards.schedules:Alternate",
     "amlodipine_mpo": "tokengym.rewards.molecules.pmo:AmlodipineMPO",
+    "assessors": "tokengym.rewards.assessors:Assessors",
     "bleu": "tokengym.rewards.bleu:BLEU",
     "celecoxib_rediscovery": "tokengym.rewards.molecules.pmo:CelecoxibRediscovery",
     "chebyshev": "tokengym.rewards.combining:Chebyshev",

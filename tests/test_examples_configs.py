@@ -26,10 +26,12 @@ def test_it_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     pytest.importorskip("rdkit")
     monkeypatch.chdir(tmp_path)
     Path("mine.smi").write_text("\n".join(["CCO", "CCN", "c1ccccc1", "CC(C)O"] * 4) + "\n")
+    Path("mine.txt").write_text("\n".join(["C5:1/8 D5:1/8", "C5:1/4", "D5:1/8 C5:1/4"] * 4) + "\n")
+    data = "mine.txt" if "Melodies" in path.read_text(encoding="utf-8") else "mine.smi"
     is_fit = "\nlearner:" in path.read_text(encoding="utf-8")
     command, small = ("fit", FIT) if is_fit else ("train", TRAIN)
     with pytest.raises(SystemExit) as ended:
-        main([command, str(path), "--data", "mine.smi", "--run", "a", *small])
+        main([command, str(path), "--data", data, "--run", "a", *small])
     assert ended.value.code == 0
     with open("a/samples.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 6

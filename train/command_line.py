@@ -22,6 +22,7 @@ from .. import __version__
 from ..agents import AGENTS, SequenceAgent
 from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
+from .assessing import assess
 from .commands import evaluate, report, sample
 from .config import FitConfig, PretrainConfig, TrainConfig, absolute_data
 from .fitting import fit
@@ -163,6 +164,14 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("run", type=Path, help="the folder of a run")
     p.add_argument("reward", type=str, help="an expression over the components that it recorded")
     p.add_argument("--output", type=Path, help="a CSV file of all; the best are printed by default")
+    p = add("assess", assess, "let people rate what a run writes")
+    p.add_argument("run", type=Path, help="the folder of a run")
+    p.add_argument("--assessors", type=str, default="me", help="who gets a link: anna,ben")
+    p.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on")
+    p.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    p.add_argument("--revoke", type=str, help="take the link from this assessor, and end")
+    p.add_argument("--export", type=Path, help="write all ratings to a .csv or .jsonl, and end")
+    p.add_argument("--component", type=str, help="which assessors, where the reward has several")
     p = add("check", check, "say what a run would meet in a reward")
     p.add_argument("reward", type=str, help="a name, 'module:attribute' or an expression")
     p.add_argument("--task", type=str, default=TrainConfig.task, help="whose data are the examples")

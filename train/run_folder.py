@@ -8,6 +8,7 @@ scores.jsonl              a line a round: the training sequences and every compo
 samples.csv               what the trained agent writes
 report.html               curves and samples, one file that opens from disk
 tensorboard/              the curves
+ratings.sqlite            what people rated, if the reward asks them
 diverged.safetensors      the batch at which learning diverged, if it did
 """
 

@@ -152,6 +152,7 @@ class _Run:
         assert agent.task is not None
         self.config, self.folder, self.agent, self.console = config, folder, agent, console
         self.task: Task = agent.task
+        self.task.reward.adopt_folder(folder.path)
         self._stop, self._is_first = stop, world().is_first
         self._saver = Saver(folder, agent, config.save_every, console)
         self.real, self.validation = split(self.task)

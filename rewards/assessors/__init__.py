@@ -2,3 +2,7 @@
 
 Needs the extra ``assessors``, but for reading ratings from a file.
 """
+
+from .assessors import Assessors
+
+__all__ = ["Assessors"]

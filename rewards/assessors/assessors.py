@@ -1,0 +1,335 @@
+"""People as a reward: what assessors say of some samples, learnt, is what all are worth.
+
+In every update new samples go on the queue of a question, ratings that came meanwhile are read, and
+when they are enough the preference model learns from all that stand. Nobody is waited for, but for
+``min_ratings`` before the first round, and a store that cannot be reached leaves the model as it
+is.
+
+What a component does not know it must not say: until held-out predictions beat guessing
+(preference.py), every sample is worth 0.5, and ok. A constant changes no gradient of an agent with
+a baseline, so ``0.5 * ConvDiscriminator() + 0.5 * Assessors()`` begins as the discriminator alone;
+values that were not ok would have kept that from being learnt from, too.
+
+The reward is the mean of the members less ``caution`` times their standard deviation, a lower
+confidence bound: where they disagree, far from what was rated, there is less to be gained from an
+error of the model (Coste et al., 2023, "Reward model ensembles help mitigate overoptimization",
+arXiv 2310.02743).
+"""
+
+# Shapes: M members, B sequences, T steps
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..base import Scores, TrainableReward
+from ..checks import check_choice, check_share, check_whole
+from ..state import State
+from .choosing import choose, distinct
+from .inquiry import Inquiry, Patience, domain_of, open_inquiry
+from .preference import PreferenceModel
+from .ratings import DOMAINS, Domain, Form, Rating, RatingsFile
+from .reliability import reliability
+
+if TYPE_CHECKING:
+    from ...envs.sequences import Sequences
+    from ...envs.vocabulary import Vocabulary
+    from .queue import Item
+
+_LEAST_NEW, _SHARE_NEW = 10, 0.2  # ratings to learn anew from: so many, and of those known
+_REMEMBERED = 64  # questions that may be asked again
+_GOLD_WANTED = 3  # assessors for each question with a known answer
+_POLL = 1.0  # seconds between two looks, while a first batch is waited for
+
+
+class Assessors(TrainableReward):
+    """What people prefer, learnt from their ratings: in [0, 1], 0.5 as long as nothing is known.
+
+    The value is a careful estimate of the probability that a sample wins a comparison with a random
+    one of those that were asked about at random.
+
+    Args:
+        store: ``sqlite:///ratings.sqlite``, ``postgresql+psycopg://...``, or a file of ratings that
+            grows, ``ratings.csv`` or ``.jsonl``; by default ``ratings.sqlite`` in the run's folder.
+        question: what is asked of a sample, or of two.
+        form: ``"pair"`` (left, right, equal), ``"scale"`` (1 to 5) or ``"yes_no"``.
+        domain: ``"molecules"``, ``"melodies"`` or ``"text"``, how samples are shown; by default
+            what the vocabulary says.
+        min_ratings: wait for so many before the first round.
+        queue: how many questions are kept waiting for an answer.
+        random_share: of the questions, how many ask about samples at random.
+        repeat_share: how many ask once more, a pair the other way round.
+        gold: a file of ratings whose answers are taken for known; some are asked again to see how
+            well the assessors do.
+        gold_share: of the questions, how many.
+        caution: c, of which c standard deviations of the ensemble are taken from its mean.
+        members: M, encoders in the ensemble.
+        hidden: units of an encoder.
+    """
+
+    name = "assessors"
+    credit = "terminal"
+    range = (0.0, 1.0)
+
+    def __init__(
+        self,
+        store: str | None = None,
+        question: str = "",
+        *,
+        form: Form = "pair",
+        domain: Domain | None = None,
+        min_ratings: int = 0,
+        queue: int = 40,
+        random_share: float = 0.5,
+        repeat_share: float = 0.05,
+        gold: str | None = None,
+        gold_share: float = 0.05,
+        caution: float = 1.0,
+        members: int = 5,
+        hidden: int = 32,
+    ) -> None:
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError(
+                f"question is {question!r}; expected what assessors are asked, such as "
+                "question='Which is easier to make?'"
+            )
+        check_choice(get_args(Form), form=form)
+        check_choice(DOMAINS, domain=domain or "text")
+        check_whole(0, min_ratings=min_ratings)
+        check_whole(1, queue=queue, hidden=hidden)
+        check_whole(2, members=members)
+        check_share(random_share=random_share, repeat_share=repeat_share, gold_share=gold_share)
+        if not 0 <= caution < float("inf"):
+            raise ValueError(f"caution is {caution!r}; expected at least 0")
+        self.store, self.question, self.form, self.domain = store, question, form, domain
+        self.min_ratings, self.queue, self.caution = min_ratings, queue, caution
+        self.random_share, self.repeat_share = random_share, repeat_share
+        self.gold = [] if gold is None else RatingsFile(gold, form=form).ratings()
+        self.gold_share = gold_share if self.gold else 0.0
+        self.members, self.hidden = members, hidden
+        self.vocabulary: Vocabulary | None = None
+        self._canonical: Callable[[str], str | None] | None = None
+        self._inquiry: Inquiry | None = None
+        self._patience = Patience()
+        self._spreads: list[float] = []
+
+    # --- before a run -------------------------------------------------------------------------
+
+    def adopt_canonical(self, canonical: Callable[[str], str | None] | None) -> None:
+        """Take samples with one canonical form for one, and ask about none that has none."""
+        self._canonical = canonical
+
+    def adopt_folder(self, folder: Path) -> None:
+        """Keep the ratings there, if nothing else was said."""
+        if self.store is None:
+            self.store = f"sqlite:///{folder / 'ratings.sqlite'}"
+
+    def prepare(self, vocabulary: Vocabulary, max_length: int, device: torch.device | str) -> None:
+        """Make the model; later calls only move it.
+
+        Raises:
+            ValueError: it was made for another vocabulary.
+        """
+        if self.vocabulary is None:
+            self.vocabulary, self.device = vocabulary, device
+            self.domain = self.domain or domain_of(vocabulary)
+            self.max_length = max_length
+            self.initialise(seed=0)
+        elif self.vocabulary != vocabulary:
+            raise ValueError(
+                f"these assessors rate sequences of {self.vocabulary}, not of {vocabulary}; make "
+                "others for each task"
+            )
+        self.max_length = max(self.max_length, max_length)
+        self.device = device
+        self.model.to(device)
+
+    def initialise(self, seed: int) -> None:
+        """Make the weights anew, as if no rating had been read; they stay in the store."""
+        assert self.vocabulary is not None, "prepare comes first"
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model = PreferenceModel(self.vocabulary, self.form, self.members, self.hidden)
+        self.model.to(self.device)
+        self.network = self.model.network
+        self.updates, self.seen, self.known = 0, 0, 0
+        self.figures: dict[str, float] = {}
+        self.rated: list[tuple[str, str | None]] = []
+        self._enough = self.min_ratings == 0
+
+    # --- scores -------------------------------------------------------------------------------
+
+    def __call__(self, sequences: Sequences) -> Scores:
+        """Score B sequences: mean - caution * standard deviation of the members, in [0, 1]."""
+        tokens_BT = self._tokens(sequences)
+        value_MB = self.model.preferred(tokens_BT)
+        spread_B = value_MB.std(dim=0, correction=0)
+        self._spreads.append(float(spread_B.mean()) if len(sequences) else 0.0)
+        value_B = (value_MB.mean(dim=0) - self.caution * spread_B).clamp(0, 1)
+        return Scores.of(self.name, value_B.to(sequences.tokens_BT.device))
+
+    def _tokens(self, sequences: Sequences) -> Tensor:
+        if self.vocabulary is None:  # used by hand, outside an environment or an agent
+            length = sequences.tokens_BT.shape[1]
+            self.prepare(sequences.vocabulary, length, sequences.tokens_BT.device)
+        if self.vocabulary != sequences.vocabulary:
+            raise ValueError(
+                f"these assessors rate sequences of {self.vocabulary}, and these are of "
+                f"{sequences.vocabulary}; make others for each task"
+            )
+        longest = int(sequences.lengths_B.max()) if len(sequences) else 0
+        return sequences.padded(max(longest, 1)).tokens_BT.to(self.device)
+
+    def take_statistics(self) -> dict[str, float]:
+        """The milliseconds, and the mean ``spread``: the members' standard deviation."""
+        spreads, self._spreads = self._spreads, []
+        return super().take_statistics() | {"spread": sum(spreads) / max(len(spreads), 1)}
+
+    def close(self) -> None:
+        """Close the store; the next update opens it again."""
+        if self._inquiry is not None:
+            self._inquiry.close()
+        self._inquiry = None
+
+    # --- learning -----------------------------------------------------------------------------
+
+    def update(self, real: Sequences, generated: Sequences) -> dict[str, float]:
+        """Read ratings, learn from them when they are enough, and ask about what was written.
+
+        Returns:
+            What the model stands on and how good it is (``PreferenceModel.metrics``), how far
+            answers can be relied on, ``waiting`` questions, and ``unreachable``, 1 where the store
+            could not be used.
+
+        Raises:
+            ValueError: no store was named, outside a run.
+            StoreError: it could not be used in the first update.
+        """
+        inquiry = self._open()
+        waiting = 0
+        if inquiry is not None:
+            self._learn(self._patience.tried(lambda: self._enough_new(inquiry)))
+            waiting = self._ask(inquiry, generated) if inquiry.has_queue else 0
+            if not self._enough:
+                self._wait(inquiry, waiting)
+        self.updates += 1
+        state = {"waiting": float(waiting), "unreachable": float(self._patience.failing)}
+        return {**self.model.metrics, **self.figures, **state}
+
+    def _open(self) -> Inquiry | None:
+        """The question; an error only when a run begins."""
+        if self._inquiry is None:
+            if self.store is None:
+                raise ValueError(
+                    "the assessors have no store; outside a run give one, such as "
+                    "store='sqlite:///ratings.sqlite' or store='ratings.csv'"
+                )
+            assert self.domain is not None
+            arguments = self.store, self.question, self.form, self.domain
+            if self.updates == 0:
+                self._inquiry = open_inquiry(*arguments)
+            else:
+                self._inquiry = self._patience.tried(lambda: open_inquiry(*arguments))
+        return self._inquiry
+
+    def _enough_new(self, inquiry: Inquiry) -> list[Rating] | None:
+        """All ratings that stand, once a fifth of those known came anew."""
+        new = inquiry.ratings(self.seen)
+        enough = len(new) >= max(_LEAST_NEW, _SHARE_NEW * self.known)
+        return inquiry.ratings() if enough else None  # withdrawn ones are gone
+
+    def _learn(self, ratings: list[Rating] | None) -> None:
+        """Fit the model to these ratings, if any."""
+        if not ratings:
+            return
+        self.seen, self.known = ratings[-1].id, len(ratings)
+        given = self.model.read(ratings, self.max_length)
+        if given is not None:
+            self.model.fit(given)
+            self.figures = reliability(ratings)
+            self.rated = [(r.left, r.right) for r in ratings[-_REMEMBERED:]]
+
+    def _ask(self, inquiry: Inquiry, generated: Sequences) -> int:
+        """Fill the queue up; how many questions are waiting, as far as it can be reached."""
+        waiting = self._patience.tried(inquiry.waiting)
+        if waiting is None:
+            return 0
+        aim = self.queue if self._enough else max(self.queue, self.min_ratings)
+        if waiting >= aim:
+            return waiting
+        items = self._questions(generated, aim - waiting)
+        return waiting + (self._patience.tried(lambda: inquiry.ask(items)) or 0)
+
+    def _questions(self, generated: Sequences, count: int) -> list[Item]:
+        """At most so many questions, the newest first in the queue."""
+        from .queue import Item
+
+        canonical = self._canonical or (lambda text: text)
+        rows = distinct(generated.texts, canonical, set())
+        texts, tokens_BT = generated[rows].texts, self._tokens(generated[rows])
+        priority = float(self.updates)
+        items = [item for item in (self._control(priority) for _ in range(count)) if item]
+        for asked in choose(self.model, tokens_BT, count - len(items), self.random_share):
+            right = None if asked.right is None else texts[asked.right]
+            items.append(Item(texts[asked.left], right, asked.kind, priority=priority))
+        return items
+
+    def _control(self, priority: float) -> Item | None:
+        """Now and then a question that tells of the assessors: asked before, or known."""
+        from .queue import Item
+
+        drawn, which = torch.rand(()).item(), torch.rand(()).item()
+        if drawn < self.repeat_share and self.rated:
+            left, right = self.rated[int(which * len(self.rated))]
+            left, right = (left, right) if right is None else (right, left)
+            return Item(left, right, kind="repeat", priority=priority)
+        if drawn > 1 - self.gold_share and self.gold:
+            known: Rating = self.gold[int(which * len(self.gold))]
+            return Item(
+                known.left,
+                known.right,
+                kind="gold",
+                gold=known.answer,
+                wanted=_GOLD_WANTED,
+                priority=priority,
+            )
+        return None
+
+    def _wait(self, inquiry: Inquiry, waiting: int) -> None:
+        """Wait for the first ratings, as soon as there are enough questions; Ctrl-C ends it."""
+        there = len(self._patience.tried(inquiry.ratings) or [])
+        if inquiry.has_queue and there + waiting < self.min_ratings:
+            return  # the next update asks more
+        with tqdm(total=self.min_ratings, initial=there, desc="waiting for ratings") as bar:
+            while there < self.min_ratings:
+                time.sleep(_POLL)
+                found = self._patience.tried(inquiry.ratings)
+                there = there if found is None else len(found)
+                bar.update(min(there, self.min_ratings) - bar.n)
+        self._enough = True
+        self._learn(self._patience.tried(inquiry.ratings))
+
+    # --- what a checkpoint keeps ----------------------------------------------------------------
+
+    def state(self) -> State:
+        """The model, and which ratings it has read."""
+        tensors, model = self.model.state()
+        kept = ("updates", "seen", "known", "figures", "rated")
+        return tensors, {"model": model, **{name: getattr(self, name) for name in kept}}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        self.model.restore(tensors, state["model"])
+        self.updates, self.seen = int(state["updates"]), int(state["seen"])
+        self.known = int(state["known"])
+        self.figures = {str(name): float(value) for name, value in state["figures"].items()}
+        self.rated = [
+            (str(left), None if right is None else str(right)) for left, right in state["rated"]
+        ]
+        self._enough = self._enough or self.known >= self.min_ratings
