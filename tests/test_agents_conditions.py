@@ -105,11 +105,11 @@ def test_T2_given_a_condition_probabilities_sum_to_one(
     assert not torch.allclose(totals[0], totals[1], atol=0.1)
 
 
+@pytest.mark.parametrize("conditioned", KINDS[:3], indirect=True)
 def test_T8_a_state_carries_its_condition_across_chunks(
     conditioned: Policy, all_sequences: Sequences
 ) -> None:
-    if not isinstance(conditioned, RecurrentPolicy):
-        pytest.skip("reads in one pass from the beginning only")
+    assert isinstance(conditioned, RecurrentPolicy)
     inputs_BT = all_sequences.tokens_BT
     first = conditioned.initial_state(len(inputs_BT), conditions(len(inputs_BT)))
     whole_BTH, last = conditioned.read(inputs_BT, first)

@@ -136,8 +136,8 @@ class TransformerPolicy(Policy):
         """The state of these rows; shared prefixes stay where they are."""
         cache = Cache.unpack(state)
         own = tuple(tensor[rows] for tensor in cache.own)
-        of_rows = (each[rows] for each in (cache.owner_R, cache.slot_R, cache.condition_RC))
-        return Cache(*of_rows, cache.prefix, own).pack()
+        owner_R, slot_R, c_RC = cache.owner_R[rows], cache.slot_R[rows], cache.condition_RC[rows]
+        return Cache(owner_R, slot_R, c_RC, cache.prefix, own).pack()
 
     def branch(self, state: State, rows: Tensor) -> State:
         """The state of ``len(rows)`` rows that go on from these; each prefix is kept once."""

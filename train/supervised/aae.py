@@ -47,7 +47,8 @@ class AAE(LatentLearner):
     """An adversarial autoencoder of sequences; see the top of this file.
 
     Args:
-        policy: the decoder: ``"GRU"``, ``"LSTM"``, or a Policy that reads a condition.
+        policy: the decoder: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy that reads a
+            condition.
         components: M, of the prior; 1 is a standard normal.
         deleted: the share of tokens that the encoder does not read while training.
         adversarial_weight: of -log D, a sequence.
@@ -150,7 +151,8 @@ class AAE(LatentLearner):
 
         ``discriminator_loss`` (2 ln 2 where D knows no difference), ``mmd_to_prior`` (of at most
         2,000 codes) and ``active_units``; with classes ``probe_accuracy``, of a classifier that
-        reads the class from the code, beside ``largest_class``, which it is for nothing.
+        reads the class from the code, beside ``largest_class``, which it is for nothing; and what
+        is written for their conditions, where objectives name them (asked.py).
 
         Args:
             sequences: held out, with their conditions where the learner has any.
@@ -181,7 +183,7 @@ class AAE(LatentLearner):
             largest = labels_B.bincount().max() / len(labels_B)
             figures["probe_accuracy"] = probe_accuracy(code_BL, labels_B)
             figures["largest_class"] = Estimate(float(largest), math.nan, len(labels_B))
-        return figures
+        return figures | self.asked_figures(real)
 
 
 def code_discriminator(latent: int, units: int) -> nn.Sequential:
