@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from tokengym.agents import (
     ORGAN,
     PPO,
+    AugmentedHillClimb,
     GRUPolicy,
     LSTMPolicy,
     Policy,
@@ -254,7 +256,9 @@ AGENTS: list[tuple[type[SequenceAgent], dict[str, Any]]] = [
     (ORGAN, {"completions": 2}),
     (Reinforce, {"overlap": True, "prior_coefficient": 0.1}),
     (Reinforce, {"baseline": "learned"}),
-    (Reinvent, {"replay_batch_size": 0}),
+    (ORGAN, {"completions": 2, "replay_batch_size": 8}),
+    (Reinvent, {}),
+    (AugmentedHillClimb, {"replay_batch_size": 4}),
     (PPO, {}),
 ]
 
@@ -295,7 +299,49 @@ def test_predictions_keep_the_condition_of_an_episode(small_task: Task) -> None:
     assert np.isfinite(mean)
 
 
-def test_replay_of_what_has_no_condition_is_refused(small_task: Task) -> None:
-    agent = Reinvent(two_ways(small_task.vocabulary), TokenEnv(small_task), device="cpu")
-    with pytest.raises(ValueError, match="give replay_batch_size=0"):
+def test_what_is_remembered_keeps_the_condition_that_it_was_written_under(
+    small_task: Task, tmp_path: Path
+) -> None:
+    """In a saved agent, too."""
+    policy = two_ways(small_task.vocabulary).float()
+    agent = Reinvent(policy, TokenEnv(small_task), replay_size=20, device="cpu")
+    written = agent.sample(30, seed=1)
+    assert written.condition_B is not None
+    agent.remember(written, TokenSum()(written).values_B)
+    agent.save(tmp_path / "agent")
+    loaded = Reinvent.load(tmp_path / "agent", TokenEnv(small_task), device="cpu")
+    known = set(zip(written.texts, written.condition_B[:, 0].tolist(), strict=True))
+    for each in (agent, loaded):
+        replayed, _ = each._draw_replayed(seed=0)
+        assert replayed.condition_B is not None
+        drawn = set(zip(replayed.texts, replayed.condition_B[:, 0].tolist(), strict=True))
+        assert len(drawn) == 10
+        assert drawn <= known
+
+
+def test_self_imitation_is_under_the_condition(small_task: Task) -> None:
+    """By hand: -log p(y | c) (R - mean), of the one sequence that is remembered."""
+    agent = Reinforce(
+        two_ways(small_task.vocabulary), TokenEnv(small_task), replay_batch_size=1, device="cpu"
+    )
+    c_BC = torch.tensor([[-2.0]], dtype=torch.float64)
+    one = small_task.vocabulary.encode(["ab"]).given(c_BC)
+    agent.remember(one, [3.0])
+    agent.replay.expect(torch.tensor([1.0]))
+    ours, other = (
+        token_log_probs(agent.policy(one.tokens_BT, c), one.tokens_BT, one.mask_BT).sum()
+        for c in (c_BC, -c_BC)
+    )
+    torch.testing.assert_close(agent._imitation(), -2.0 * ours)
+    assert abs(float((other - ours).detach())) > 0.1
+
+
+def test_what_has_no_condition_is_not_remembered(small_task: Task, tmp_path: Path) -> None:
+    policy, env = two_ways(small_task.vocabulary), TokenEnv(small_task)
+    agent = Reinvent(policy, env, device="cpu")
+    with pytest.raises(ValueError, match="reads a condition of 1 numbers, and the sequences have"):
+        agent.remember(["ab"], [1.0])
+    (tmp_path / "known.csv").write_text("text,score\nab,1.0\n")
+    agent = Reinvent(policy, env, experience=str(tmp_path / "known.csv"), device="cpu")
+    with pytest.raises(ValueError, match=r"sequences of '.*known.csv' have none; leave experience"):
         agent.learn(10)

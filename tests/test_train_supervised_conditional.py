@@ -134,16 +134,15 @@ def test_T10_a_conditional_fit_goes_on_to_the_bit(
     kind: type[Learner], letters: Sequences, tmp_path: Path
 ) -> None:
     def learner() -> Learner:
-        latent = {"latent": 2} if kind is VRAE else {}
-        return kind(
-            "Transformer",
-            vocabulary=letters.vocabulary,
-            policy_kwargs=POLICIES["Transformer"] | {"dropout": 0.2},
-            properties=[f"{HERE}:count_a"],
-            batch_size=12,
-            device="cpu",
-            **latent,
-        )
+        options: dict[str, Any] = {
+            "policy_kwargs": POLICIES["Transformer"] | {"dropout": 0.2},
+            "properties": [f"{HERE}:count_a"],
+            "batch_size": 12,
+            "device": "cpu",
+        }
+        if kind is VRAE:
+            options |= {"latent": 2}
+        return kind("Transformer", vocabulary=letters.vocabulary, **options)
 
     whole = learner().fit(letters, letters, max_epochs=2)
     begun = learner().fit(
