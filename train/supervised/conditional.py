@@ -183,17 +183,22 @@ class ConditionalLearner(Learner):
         """What the policy reads: a code, then c, (B, L + C)."""
         return z_BL if condition_BC is None else torch.cat([z_BL, condition_BC], dim=1)
 
-    def asked_figures(self, sequences: Sequences) -> dict[str, Estimate]:
-        """What is written for the conditions of at most 2,000 of the sequences, against them.
+    def asked_for(self, numbers: list[float]) -> Tensor:
+        """The condition of one sequence, for ``sample``: its class, or its C properties."""
+        given = torch.tensor(numbers)
+        return _labels(given) if self.classes else given[None]
 
-        See asked.py; none where nothing names what conditions are.
+    def asked_figures(self, sequences: Sequences | list[str]) -> dict[str, Estimate]:
+        """What is written for the conditions of at most 2,000 sequences, against these conditions.
+
+        See asked.py; no figures where no objective names what conditions are.
 
         Args:
-            sequences: with their conditions.
+            sequences: held out; whose conditions are asked for.
         """
         if not self._measures:
             return {}
-        asked = self._carried(sequences)[:_MOST].cpu()
+        asked = self._carried(self._encoded(sequences))[:_MOST].cpu()
         seed = self.seed_of(Purpose.MINIBATCHES)
         found_BC = measured(self._measures, self.sample(len(asked), condition=asked, seed=seed))
         if self.classes:
@@ -202,10 +207,10 @@ class ConditionalLearner(Learner):
 
 
 def _labels(values_B: Tensor) -> Tensor:
-    """Classes, int64, of what an objective says."""
+    """Classes, int64, of numbers."""
     if (values_B != values_B.round()).any():
         value = float(values_B[values_B != values_B.round()][0])
-        raise ValueError(f"the objective that says the class gives {value}; expected 0, 1, 2, ...")
+        raise ValueError(f"a class is {value}; expected 0, 1, 2, ...")
     return values_B.long()
 
 
