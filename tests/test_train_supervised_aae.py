@@ -164,7 +164,7 @@ def test_A5_and_A6_the_code_does_not_hold_the_condition_that_steers_the_output()
     source = MarkovMixtureSource.random(3, classes=3, states=4, concentration=0.2, length=6)
     train, fresh = source.sample(4000, seed=1), source.sample(2000, seed=2)
     labels_B, fresh_B = (source.class_log_probs(x).argmax(dim=1) for x in (train, fresh))
-    options = FITTED | {"independence": 1000.0, "independence_steps": 130}
+    options = FITTED | {"independence": 3000.0, "independence_steps": 130}
     learner = AAE("GRU", vocabulary=source.vocabulary, classes=3, **options)
     learner.fit(train.given(labels_B), max_epochs=8)
     figures = learner.evaluate(fresh.given(fresh_B))
