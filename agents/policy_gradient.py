@@ -139,7 +139,8 @@ class PolicyGradientAgent(SequenceAgent):
         replayed, values_B = self._draw_replayed(seed)
         expected = values_B if self.replay.expected is None else self.replay.expected
         tokens_BT, mask_BT = replayed.tokens_BT, replayed.mask_BT
-        log_probs_BT = token_log_probs(self._logits(self.policy, tokens_BT), tokens_BT, mask_BT)
+        logits_BTA = self._logits(self.policy, tokens_BT, replayed.condition_B)
+        log_probs_BT = token_log_probs(logits_BTA, tokens_BT, mask_BT)
         return self_imitation_loss(log_probs_BT.sum(dim=1), values_B - expected)
 
     # --- a critic, for those that have one ----------------------------------------------------

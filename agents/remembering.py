@@ -3,11 +3,14 @@
 # Shapes: B sequences, T steps, A actions
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..envs import Sequences
+from .policies.conditions import checked_condition
 from .replay import read_experience
 from .taught import TaughtAgent
 
@@ -23,20 +26,20 @@ class RememberingAgent(TaughtAgent):
         forbids is left out.
 
         Args:
-            sequences: what was written.
+            sequences: what was written, under which conditions (``sequences.given``) where the
+                policy reads any.
             scores: what each was worth; NaN: not known.
 
         Raises:
-            ValueError: a sequence is too long, or is none of the vocabulary; or the policy reads
-                conditions, which are not remembered.
+            ValueError: a sequence is too long, or is none of the vocabulary; or it has no
+                condition, and the policy reads one.
         """
         assert self.task is not None
-        if self.policy.condition_size:
-            raise ValueError(
-                "the policy reads a condition, and what is remembered has none; give "
-                "replay_batch_size=0 and no experience"
-            )
         sequences, canonical = self._real_sequences(sequences), self.task.canonical
+        if size := self.policy.condition_size:
+            checked_condition(sequences.condition_B, len(sequences), size)
+        else:
+            sequences = replace(sequences, condition_B=None)  # which nobody would read
         values_B = torch.as_tensor(scores).to(self.device)
         values_B = values_B.masked_fill(~self._can_be_written(sequences), torch.nan)
         keys = [(canonical(text) if canonical else None) or text for text in sequences.texts]
@@ -45,15 +48,23 @@ class RememberingAgent(TaughtAgent):
     def _read_experience(self) -> None:
         """Begin with what is known from a file; where the agent has begun, it has read it."""
         if self.experience is not None and self.rounds == 0 and not len(self.replay):
+            if self.policy.condition_size:
+                raise ValueError(
+                    f"the policy reads a condition, and the sequences of {self.experience!r} have "
+                    "none; leave experience out, or call agent.remember(sequences.given(...), ...)"
+                )
             self.remember(*read_experience(self.experience))
 
     def _draw_replayed(self, seed: int) -> tuple[Sequences, Tensor]:
-        """Remembered sequences and their scores."""
-        tokens, values_B = self.replay.draw(self.replay_batch_size, seed)
-        vocabulary = self.policy.vocabulary
-        tokens_BT = pad_sequence(tokens, batch_first=True, padding_value=vocabulary.pad)
+        """Remembered sequences, under their conditions, and their scores."""
+        rows, vocabulary = self.replay.draw(self.replay_batch_size, seed), self.policy.vocabulary
+        tokens_BT = pad_sequence(
+            [row.tokens_T for row in rows], batch_first=True, padding_value=vocabulary.pad
+        )
         sequences = Sequences.from_tokens(tokens_BT.to(self.device), vocabulary)
-        return sequences, values_B.to(self.device)
+        if conditions := [row.condition_C for row in rows if row.condition_C is not None]:
+            sequences = sequences.given(torch.stack(conditions).to(self.device))
+        return sequences, torch.tensor([row.value for row in rows], device=self.device)
 
     def _can_be_written(self, sequences: Sequences) -> Tensor:
         """Whether the constraint allows every token; bool (B,)."""

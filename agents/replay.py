@@ -2,15 +2,18 @@
 
 A sequence stands once, under the task's canonical form where it has one, with the score that it got
 last. Experience from a file goes the same way: its sequences stand in the memory before the first
-round, and stay until better ones are found.
+round, and stay until better ones are found. What was written under a condition keeps it: what is
+learnt again is its probability given that.
 """
 
-# Shapes: B sequences, M sequences in the memory, T steps, L tokens of all of them together
+# Shapes: B sequences, M sequences in the memory, T steps, L tokens of all of them together,
+#         C numbers of a condition
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,18 @@ from ..envs import Sequences
 from ..rewards.state import State
 
 _SCORES = ("score", "reward", "value")  # names of a column, as people and runs write it
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """A sequence in the memory."""
+
+    value: float
+    """Its score."""
+    tokens_T: Tensor
+    """Without padding."""
+    condition_C: Tensor | None = None
+    """What it was written under; None where there was nothing."""
 
 
 class Replay:
@@ -36,7 +51,7 @@ class Replay:
     def __init__(self, size: int) -> None:
         self.size = size
         self.expected: float | None = None
-        self._rows: dict[str, tuple[float, Tensor]] = {}
+        self._rows: dict[str, Remembered] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -46,15 +61,16 @@ class Replay:
 
         Args:
             keys: under which each sequence stands.
-            sequences: B of them.
+            sequences: B of them, with their conditions where they have any.
             values_B: their scores.
         """
-        lengths = sequences.lengths_B.tolist()
-        rows = zip(keys, sequences.tokens_BT.cpu(), lengths, values_B.tolist(), strict=True)
-        for key, tokens_T, length, value in rows:
+        lengths, tokens_BT = sequences.lengths_B.tolist(), sequences.tokens_BT.cpu()
+        condition_B = None if sequences.condition_B is None else sequences.condition_B.cpu()
+        for b, (key, value) in enumerate(zip(keys, values_B.tolist(), strict=True)):
             if not math.isnan(value):
-                self._rows[key] = (value, tokens_T[:length])
-        best = sorted(self._rows.items(), key=lambda row: -row[1][0])  # stable: the older first
+                condition = None if condition_B is None else condition_B[b]
+                self._rows[key] = Remembered(value, tokens_BT[b, : lengths[b]], condition)
+        best = sorted(self._rows.items(), key=lambda row: -row[1].value)  # stable: the older first
         self._rows = dict(best[: self.size])
 
     def expect(self, values_B: Tensor) -> None:
@@ -63,21 +79,26 @@ class Replay:
         if len(known_B):
             self.expected = float(known_B[0] + (known_B - known_B[0]).mean())
 
-    def draw(self, n: int, seed: int) -> tuple[list[Tensor], Tensor]:
-        """The tokens of ``n`` different sequences, of all if there are fewer, and their values."""
+    def draw(self, n: int, seed: int) -> list[Remembered]:
+        """``n`` different sequences, all if there are fewer."""
         generator = torch.Generator().manual_seed(seed)
         rows = list(self._rows.values())
         chosen = torch.randperm(len(rows), generator=generator)[:n].tolist()
-        return [rows[i][1] for i in chosen], torch.tensor([rows[i][0] for i in chosen])
+        return [rows[i] for i in chosen]
 
     def state(self) -> State:
         """For a checkpoint."""
         kept: dict[str, Any] = {"keys": list(self._rows), "expected": self.expected}
-        if not self._rows:
+        rows = list(self._rows.values())
+        if not rows:
             return {}, kept
-        values, tokens = zip(*self._rows.values(), strict=True)
-        kept["lengths"] = [len(each) for each in tokens]
-        return {"tokens_L": torch.cat(tokens), "values_M": torch.tensor(values).double()}, kept
+        kept["lengths"] = [len(row.tokens_T) for row in rows]
+        tensors = {
+            "tokens_L": torch.cat([row.tokens_T for row in rows]),
+            "values_M": torch.tensor([row.value for row in rows]).double(),
+        }
+        conditions = [row.condition_C for row in rows if row.condition_C is not None]
+        return tensors | ({"condition_MC": torch.stack(conditions)} if conditions else {}), kept
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
@@ -85,7 +106,9 @@ class Replay:
         self._rows = {}
         if state["keys"]:
             tokens = tensors["tokens_L"].split([int(length) for length in state["lengths"]])
-            rows = zip(tensors["values_M"].tolist(), tokens, strict=True)
+            conditions = tensors.get("condition_MC", [None] * len(tokens))
+            columns = zip(tensors["values_M"].tolist(), tokens, conditions, strict=True)
+            rows = (Remembered(*row) for row in columns)
             self._rows = dict(zip(map(str, state["keys"]), rows, strict=True))
 
 

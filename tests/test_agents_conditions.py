@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,31 +15,38 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from tokengym.agents import (
     ORGAN,
     PPO,
+    AugmentedHillClimb,
     GRUPolicy,
     LSTMPolicy,
     Policy,
     Reinforce,
     Reinvent,
     SequenceAgent,
+    TransformerPolicy,
     action_values,
     sample,
 )
 from tokengym.agents.losses import reinforce_loss, token_log_probs
 from tokengym.agents.policies.conditions import ConditionPrior
+from tokengym.agents.policies.recurrent import RecurrentPolicy
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 
 from .conftest import T, TokenSum
 
 C = 2
-Recurrent = GRUPolicy | LSTMPolicy
+KINDS: list[Callable[[Vocabulary], Policy]] = [
+    lambda v: GRUPolicy(v, embedding=5, hidden=7, condition_size=C),
+    lambda v: GRUPolicy(v, embedding=5, hidden=7, layers=2, condition_size=C),
+    lambda v: LSTMPolicy(v, embedding=5, hidden=7, layers=2, condition_size=C),
+    lambda v: TransformerPolicy(v, width=8, heads=2, layers=2, condition_size=C),
+]
 
 
-@pytest.fixture(params=[(GRUPolicy, 1), (GRUPolicy, 2), (LSTMPolicy, 2)])
-def conditioned(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> Recurrent:
+@pytest.fixture(params=KINDS, ids=["GRU", "GRU-2", "LSTM-2", "Transformer-2"])
+def conditioned(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> Policy:
     """Random weights, in float64."""
-    kind, layers = request.param
     torch.manual_seed(0)
-    made: Recurrent = kind(vocabulary, embedding=5, hidden=7, layers=layers, condition_size=C)
+    made: Policy = request.param(vocabulary)
     with torch.no_grad():
         for weight in made.parameters():
             weight.mul_(2)
@@ -49,7 +58,7 @@ def conditions(n: int) -> torch.Tensor:
 
 
 def test_T1_chain_rule_under_conditions(
-    conditioned: Recurrent, vocabulary: Vocabulary, all_sequences: Sequences
+    conditioned: Policy, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
     """Stepping, by the table and without it, is the one pass; rows may be dropped on the way."""
     c_BC = conditions(len(all_sequences))
@@ -69,8 +78,24 @@ def test_T1_chain_rule_under_conditions(
         rows = torch.arange(len(all_sequences))
 
 
+def test_a_branch_keeps_the_condition_of_its_row(conditioned: Policy) -> None:
+    """Twice over, rows out of order, some left out: steps are those of the one pass."""
+    tokens_BT = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1]])
+    c_BC, bos_B = conditions(3), torch.full((3,), conditioned.vocabulary.bos)
+    expected_BTA = conditioned(tokens_BT, c_BC)
+    _, state = conditioned.step(bos_B, conditioned.initial_state(3, c_BC))
+    first = torch.tensor([2, 0, 2, 2, 0])
+    state = conditioned.branch(state, first)
+    logits_RA, state = conditioned.step(tokens_BT[first, 0], state)
+    torch.testing.assert_close(logits_RA, expected_BTA[first, 1], atol=1e-12, rtol=0)
+    again = torch.tensor([4, 1, 1, 3])
+    rows = first[again]
+    logits_RA, _ = conditioned.step(tokens_BT[rows, 1], conditioned.branch(state, again))
+    torch.testing.assert_close(logits_RA, expected_BTA[rows, 2], atol=1e-12, rtol=0)
+
+
 def test_T2_given_a_condition_probabilities_sum_to_one(
-    conditioned: Recurrent, all_sequences: Sequences
+    conditioned: Policy, all_sequences: Sequences
 ) -> None:
     totals = []
     for c_C in conditions(2):
@@ -82,9 +107,11 @@ def test_T2_given_a_condition_probabilities_sum_to_one(
     assert not torch.allclose(totals[0], totals[1], atol=0.1)
 
 
+@pytest.mark.parametrize("conditioned", KINDS[:3], indirect=True)
 def test_T8_a_state_carries_its_condition_across_chunks(
-    conditioned: Recurrent, all_sequences: Sequences
+    conditioned: Policy, all_sequences: Sequences
 ) -> None:
+    assert isinstance(conditioned, RecurrentPolicy)
     inputs_BT = all_sequences.tokens_BT
     first = conditioned.initial_state(len(inputs_BT), conditions(len(inputs_BT)))
     whole_BTH, last = conditioned.read(inputs_BT, first)
@@ -95,7 +122,7 @@ def test_T8_a_state_carries_its_condition_across_chunks(
     torch.testing.assert_close(state, last, atol=1e-12, rtol=0)
 
 
-def test_what_is_written_keeps_its_condition(conditioned: Recurrent) -> None:
+def test_what_is_written_keeps_its_condition(conditioned: Policy) -> None:
     """Drawn for a sequence's number, whatever is written beside it; its log-probability is so."""
     written = sample(conditioned, 9, max_length=T, seed=5)
     assert written.condition_B is not None
@@ -112,13 +139,14 @@ def test_what_is_written_keeps_its_condition(conditioned: Recurrent) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["plain", "backward", "reuse"])
-def test_completions_go_on_under_the_condition(conditioned: Recurrent, scheme: str) -> None:
-    """All backends write the same."""
+def test_completions_go_on_under_the_condition(conditioned: Policy, scheme: str) -> None:
+    """All backends write the same, of completions that share their prefix too."""
     written = sample(conditioned, 3, max_length=T, seed=2)
     options = {"completions": 3, "scheme": scheme, "seed": 4}
+    backends = ("reference", "tiled", *(["graph"] if conditioned.fixed_shapes else []))
     reference, *others = (
         action_values(conditioned, written, TokenSum(), backend=backend, **options)  # type: ignore[arg-type]
-        for backend in ("reference", "tiled", "graph")
+        for backend in backends
     )
     for other in others:
         torch.testing.assert_close(other.q_BT, reference.q_BT, atol=1e-9, rtol=0, equal_nan=True)
@@ -141,7 +169,7 @@ def test_the_prior_is_a_mixture_of_normals() -> None:
     assert torch.equal(prior.draw(3, torch.tensor([7])), c_BC[7:8])
 
 
-def test_conditions_that_do_not_fit_are_refused(conditioned: Recurrent, policy: Policy) -> None:
+def test_conditions_that_do_not_fit_are_refused(conditioned: Policy, policy: Policy) -> None:
     tokens_BT = torch.zeros(2, T, dtype=torch.int64)
     with pytest.raises(ValueError, match="reads a condition of 2 numbers, and the sequences have"):
         conditioned(tokens_BT)
@@ -228,7 +256,9 @@ AGENTS: list[tuple[type[SequenceAgent], dict[str, Any]]] = [
     (ORGAN, {"completions": 2}),
     (Reinforce, {"overlap": True, "prior_coefficient": 0.1}),
     (Reinforce, {"baseline": "learned"}),
-    (Reinvent, {"replay_batch_size": 0}),
+    (ORGAN, {"completions": 2, "replay_batch_size": 8}),
+    (Reinvent, {}),
+    (AugmentedHillClimb, {"replay_batch_size": 4}),
     (PPO, {}),
 ]
 
@@ -269,7 +299,49 @@ def test_predictions_keep_the_condition_of_an_episode(small_task: Task) -> None:
     assert np.isfinite(mean)
 
 
-def test_replay_of_what_has_no_condition_is_refused(small_task: Task) -> None:
-    agent = Reinvent(two_ways(small_task.vocabulary), TokenEnv(small_task), device="cpu")
-    with pytest.raises(ValueError, match="give replay_batch_size=0"):
+def test_what_is_remembered_keeps_the_condition_that_it_was_written_under(
+    small_task: Task, tmp_path: Path
+) -> None:
+    """In a saved agent, too."""
+    policy = two_ways(small_task.vocabulary).float()
+    agent = Reinvent(policy, TokenEnv(small_task), replay_size=20, device="cpu")
+    written = agent.sample(30, seed=1)
+    assert written.condition_B is not None
+    agent.remember(written, TokenSum()(written).values_B)
+    agent.save(tmp_path / "agent")
+    loaded = Reinvent.load(tmp_path / "agent", TokenEnv(small_task), device="cpu")
+    known = set(zip(written.texts, written.condition_B[:, 0].tolist(), strict=True))
+    for each in (agent, loaded):
+        replayed, _ = each._draw_replayed(seed=0)
+        assert replayed.condition_B is not None
+        drawn = set(zip(replayed.texts, replayed.condition_B[:, 0].tolist(), strict=True))
+        assert len(drawn) == 10
+        assert drawn <= known
+
+
+def test_self_imitation_is_under_the_condition(small_task: Task) -> None:
+    """By hand: -log p(y | c) (R - mean), of the one sequence that is remembered."""
+    agent = Reinforce(
+        two_ways(small_task.vocabulary), TokenEnv(small_task), replay_batch_size=1, device="cpu"
+    )
+    c_BC = torch.tensor([[-2.0]], dtype=torch.float64)
+    one = small_task.vocabulary.encode(["ab"]).given(c_BC)
+    agent.remember(one, [3.0])
+    agent.replay.expect(torch.tensor([1.0]))
+    ours, other = (
+        token_log_probs(agent.policy(one.tokens_BT, c), one.tokens_BT, one.mask_BT).sum()
+        for c in (c_BC, -c_BC)
+    )
+    torch.testing.assert_close(agent._imitation(), -2.0 * ours)
+    assert abs(float((other - ours).detach())) > 0.1
+
+
+def test_what_has_no_condition_is_not_remembered(small_task: Task, tmp_path: Path) -> None:
+    policy, env = two_ways(small_task.vocabulary), TokenEnv(small_task)
+    agent = Reinvent(policy, env, device="cpu")
+    with pytest.raises(ValueError, match="reads a condition of 1 numbers, and the sequences have"):
+        agent.remember(["ab"], [1.0])
+    (tmp_path / "known.csv").write_text("text,score\nab,1.0\n")
+    agent = Reinvent(policy, env, experience=str(tmp_path / "known.csv"), device="cpu")
+    with pytest.raises(ValueError, match=r"sequences of '.*known.csv' have none; leave experience"):
         agent.learn(10)

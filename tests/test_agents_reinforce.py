@@ -226,14 +226,13 @@ def test_the_memory_keeps_the_best_once_each(vocabulary: Vocabulary) -> None:
     values_B = torch.tensor([1.0, 2.0, 3.0, math.nan, 0.5])
     replay.add(["x", "y", "x", "z", "w"], written, values_B)
     replay.add(["v"], written[:1], torch.tensor([2.0]))
-    tokens, values = replay.draw(9, seed=0)
-    lengths = [len(each) for each in tokens]
-    assert sorted(zip(values.tolist(), lengths, strict=True)) == [(2.0, 2), (2.0, 2), (3.0, 3)]
+    drawn = sorted((row.value, len(row.tokens_T)) for row in replay.draw(9, seed=0))
+    assert drawn == [(2.0, 2), (2.0, 2), (3.0, 3)]
     again = Replay(3)
     again.restore(*replay.state())
     assert again.state()[1] == replay.state()[1]
-    for left, right in zip(again.draw(2, seed=1)[0], replay.draw(2, seed=1)[0], strict=True):
-        assert left.tolist() == right.tolist()
+    for left, right in zip(again.draw(2, seed=1), replay.draw(2, seed=1), strict=True):
+        assert left.tokens_T.tolist() == right.tokens_T.tolist()
     replay.expect(torch.tensor([0.1, 0.1, math.nan, 0.1]))
     assert replay.expected == float(torch.tensor(0.1))
 

@@ -130,6 +130,32 @@ def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     run("train", "--resume", "--run", "trained", "--total_timesteps", "60")
 
 
+def has_sea(texts: list[str]) -> list[float | None]:
+    return [float("sea" in text) for text in texts]
+
+
+@pytest.mark.slow
+def test_a_conditional_fit_writes_what_is_asked_for_and_says_how_well(run: Run) -> None:
+    run("fit", "small.yaml", "--run", "fitted", "--max_epochs", "15", "--learner.classes", "2",
+        "--learner.class_of", "tests.test_train_fitting:has_sea",
+        "--learner.learning_rate", "0.03", "--learner.averaging", "0")  # fmt: skip
+    figures = json.loads(Path("fitted/summary.json").read_text())["fitted"]
+    assert figures["class_accuracy"] > 0.9
+    assert figures["measured_n"] == figures["class_accuracy_n"] == 1  # of 80, one is held out
+    assert "class accuracy" in Path("fitted/report.html").read_text()
+    printed = run("evaluate", "fitted", "-n", "10", "--json")
+    assert json.loads(printed)["class_accuracy"] == figures["class_accuracy"]
+    for wanted in (0, 1):
+        printed = run("sample", "fitted", "-n", "20", "--condition", str(wanted))
+        rows = list(csv.DictReader(io.StringIO(printed)))
+        assert sum(("sea" in row["text"]) == wanted for row in rows) > 16
+    assert "a class is 0.5; expected" in run("sample", "fitted", "--condition", "0.5", code=2)
+    message = run("sample", "fitted", "--condition", "1", "--beams", "3", code=2)
+    assert "leave --condition or --beams out" in message
+    run("fit", "small.yaml", "--run", "plain", "--max_epochs", "0")
+    assert "takes no condition" in run("sample", "plain", "--condition", "1", code=2)
+
+
 def test_mistakes_are_told(run: Run, tmp_path: Path) -> None:
     assert "no checkpoint in none to resume from" in run("fit", "--resume", "--run", "none", code=2)
     run("fit", "small.yaml", "--run", "a", "--max_epochs", "0")

@@ -247,6 +247,35 @@ def test_R8_the_straight_through_softmax_is_exact_for_what_is_linear(
     torch.testing.assert_close(found, exact.expand(100, 4))
 
 
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("hard", [False, True])
+def test_R8_relaxed_gradients_have_the_mean_of_their_integral_and_it_nears_the_exact_one(
+    power: int, hard: bool, generator: torch.Generator
+) -> None:
+    """Two classes, f(y) = 2 y_1^power - y_2^power: y_1 = sigmoid((d + L) / tau), L logistic (R6).
+
+    The mean over draws is the integral over L (|z| < 4), whose bias against the enumerated gradient
+    falls with tau while the spread of a draw rises.
+    """
+    d, exact = 0.8, 3 * math.exp(0.8) / (1 + math.exp(0.8)) ** 2
+    u = (torch.arange(400_000, dtype=torch.float64) + 0.5) / 400_000
+    biases, spreads = [], []
+    for tau in (1.0, 0.5, 0.1):
+        y = torch.sigmoid((d + torch.logit(u)) / tau)
+        x = y.round() if hard else y
+        slope = power * (2 * x ** (power - 1) + (1 - x) ** (power - 1))
+        expected = float((slope * y * (1 - y) / tau).mean())
+        logits = torch.tensor([d, 0.0], dtype=torch.float64).expand(N, 2).clone().requires_grad_()
+        drawn = gumbel_softmax(logits, tau, hard=hard, generator=generator)
+        (2 * drawn[:, 0] ** power - drawn[:, 1] ** power).sum().backward()
+        assert logits.grad is not None
+        assert abs(z(logits.grad[:, 0], expected)) < 4
+        biases.append(abs(expected - exact))
+        spreads.append(float(logits.grad[:, 0].std()))
+    assert biases[0] > biases[1] > biases[2]
+    assert spreads[0] < spreads[1] < spreads[2]
+
+
 @pytest.mark.parametrize("tau", [0.0, -1.0, math.nan])
 def test_R9_a_temperature_that_is_none_is_refused(tau: float) -> None:
     with pytest.raises(ValueError, match="expected a temperature above 0"):

@@ -135,6 +135,12 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
     p.add_argument("--prompt", type=str, help="what every sequence begins with")
     p.add_argument("--temperature", type=float, default=1.0, help="below 1 is sharper")
     p.add_argument(
+        "--condition",
+        type=float,
+        nargs="+",
+        help="the class, or the properties, of a conditional fit",
+    )
+    p.add_argument(
         "--beams", type=int, help="the most probable that a search of so many beams finds"
     )
     p.add_argument("--top-k", type=int, help="draw from the k most probable tokens only")

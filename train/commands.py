@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -27,6 +28,7 @@ from .metrics.requested import Figures, Material, metric_names, requested_figure
 from .report import write_report
 from .run_folder import RunError, RunFolder, check_place, csv_text, write_csv
 from .samples import sample_columns, text_column
+from .supervised.conditional import ConditionalLearner
 from .writers import Writer, load_writer
 
 
@@ -65,7 +67,10 @@ def _written(writer: Writer, options: Namespace) -> Sequences:
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,
+            **_asked(writer, options.condition),
         )
+    if options.condition is not None:
+        raise RunError("a beam search is under no condition; leave --condition or --beams out")
     found = beam_search(
         writer.policy,
         options.beams,
@@ -74,6 +79,18 @@ def _written(writer: Writer, options: Namespace) -> Sequences:
         constraint=writer.constraint,
     )
     return found[: options.number]
+
+
+def _asked(writer: Writer, condition: list[float] | None) -> dict[str, Any]:
+    """What is to be written, as an argument of ``sample``; nothing where nothing is asked for."""
+    if condition is None:
+        return {}
+    if not isinstance(writer, ConditionalLearner):
+        raise RunError(
+            f"a {type(writer).__name__} writes what it learnt to; --condition is for fits with "
+            "classes or properties"
+        )
+    return {"condition": writer.asked_for(condition)}
 
 
 def evaluate(options: Namespace, console: Console) -> None:
@@ -137,6 +154,8 @@ def _figures_of_run(options: Namespace, reference: list[str] | None) -> tuple[Ta
     sequences = writer.sample(options.number, seed=options.seed)
     held_out = split(task)[1] if task.data else None
     figures = figures_of_samples(task, sequences, known, writer.policy, held_out)
+    if isinstance(writer, ConditionalLearner) and held_out is not None:
+        figures |= writer.asked_figures(held_out)
     figures |= further_figures(
         options.metrics,
         task,

@@ -102,9 +102,3 @@ class Policy(nn.Module, ABC):
         """What is read to predict ``tokens_BT``: ``bos``, then all but the last."""
         bos_B1 = tokens_BT.new_full((len(tokens_BT), 1), self.vocabulary.bos)
         return torch.cat([bos_B1, tokens_BT[:, :-1]], dim=1)
-
-
-def refuse_condition(condition: Tensor | None) -> None:
-    """Raise where a condition is given to a policy that takes none."""
-    if condition is not None:
-        raise ValueError("this policy takes no condition; give none")

@@ -1,8 +1,9 @@
-"""Layers of policies: dropout of one mask for all steps, an output tied to the embedding."""
+"""Layers of policies: dropout of one mask for all steps, an output tied to the embedding, turns."""
 
-# Shapes: B sequences, T steps, A actions, H units
+# Shapes: B sequences, T steps, A actions, H units, K of a head
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,3 +40,21 @@ class TiedOutput(nn.Linear):
     def weight(self) -> Tensor:  # type: ignore[override] # no weight of its own
         """The embeddings of the actions (A, H)."""
         return self._embedding[0].weight[: self.out_features]
+
+
+def rotation(start: int, steps: int, size: int, like: Tensor) -> Tensor:
+    """Unit complex numbers of the angles m theta_i, theta_i = 10000^(-2i / K); (steps, K / 2).
+
+    Su et al. (2021), arXiv 2104.09864, section 3.2.2.
+    """
+    rates = 10_000 ** (-torch.arange(0, size, 2, device=like.device, dtype=torch.float64) / size)
+    places = torch.arange(start, start + steps, device=like.device, dtype=torch.float64)
+    angles = torch.outer(places, rates)
+    turns = torch.polar(torch.ones_like(angles), angles)
+    return turns.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn pairs of the last axis by what ``rotation`` gives."""
+    pairs = torch.view_as_complex(x.to(turns.real.dtype).unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)

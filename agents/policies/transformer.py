@@ -6,15 +6,18 @@ keys and values of those before it, which are its state.
 
 Completions of one prefix share the prefix's keys: ``branch`` keeps them once for each prefix, and
 a step multiplies them with the queries of all its completions at once.
+
+A condition c (B, C) is added to every token's embedding, by a linear layer.
 Left out: grouped queries.
 """
 
 # Shapes: B sequences, T steps, A actions, D width, N heads, K = D / N, R rows (B, or completions),
-#         P prefixes that rows share, M the most rows of one prefix, S steps since the prefix
+#         P prefixes that rows share, M the most rows of one prefix, S steps since the prefix,
+#         C numbers of a condition
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -22,8 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...envs import Vocabulary
-from .base import Policy, State, refuse_condition
-from .layers import TiedOutput
+from .base import Policy, State
+from .conditions import ConditionPrior, checked_condition
+from .layers import TiedOutput, rotate, rotation
 
 
 class TransformerPolicy(Policy):
@@ -36,6 +40,8 @@ class TransformerPolicy(Policy):
         heads: N, which divides the width into parts of even size.
         dropout: share of units dropped while training, after the embedding and in every block.
         tied: the output layer has the embedding's weights (see layers.py).
+        condition_size: C, numbers of a condition that it reads; 0 for none.
+        modes: M, of what conditions are drawn from where none is given (see conditions.py).
     """
 
     name = "Transformer"
@@ -48,12 +54,18 @@ class TransformerPolicy(Policy):
         heads: int = 4,
         dropout: float = 0.0,
         tied: bool = False,
+        condition_size: int = 0,
+        modes: int = 1,
     ) -> None:
         super().__init__()
         if min(width, layers, heads) < 1 or width % (2 * heads) or not 0 <= dropout < 1:
             raise ValueError(
                 f"width {width}, layers {layers}, heads {heads} should be at least 1, the width a "
                 f"multiple of twice the heads, and dropout {dropout} in [0, 1)"
+            )
+        if min(modes, condition_size + 1) < 1:
+            raise ValueError(
+                f"modes {modes} should be at least 1, condition_size {condition_size} at least 0"
             )
         self.vocabulary = vocabulary
         self._config = dict(width=width, layers=layers, heads=heads, dropout=dropout, tied=tied)
@@ -64,6 +76,11 @@ class TransformerPolicy(Policy):
         self.norm = nn.LayerNorm(width)
         A = vocabulary.num_actions
         self.output = TiedOutput(self.embedding, A) if tied else nn.Linear(width, A)
+        self.condition_size = condition_size
+        if condition_size:
+            self._config |= dict(condition_size=condition_size, modes=modes)
+            self.of_condition = nn.Linear(condition_size, width)
+            self.prior = ConditionPrior(condition_size, modes)
 
     def config(self) -> dict[str, Any]:
         """The constructor's keywords."""
@@ -71,8 +88,8 @@ class TransformerPolicy(Policy):
 
     def features(self, tokens_BT: Tensor, condition: Tensor | None = None) -> Tensor:
         """The residual stream after the last block, normalised (B, T, D)."""
-        refuse_condition(condition)
-        x_BTD = self.dropout(self.embedding(self.shifted(tokens_BT)))
+        c_BC = self._read_condition(len(tokens_BT), condition)
+        x_BTD = self.dropout(self._embedded(self.shifted(tokens_BT), c_BC[:, None]))
         turns = rotation(0, tokens_BT.shape[1], self.width // self.heads, x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD, turns)
@@ -86,35 +103,47 @@ class TransformerPolicy(Policy):
 
     def initial_state(self, batch: int, condition: Tensor | None = None) -> State:
         """No keys and no values yet: every row is its own, empty, prefix."""
-        refuse_condition(condition)
+        c_BC = self._read_condition(batch, condition)
         empty = self.embedding.weight.new_zeros(batch, self.heads, 0, self.width // self.heads)
         rows = torch.arange(batch, device=self.device)
         caches = (empty,) * (2 * len(self.blocks))
-        return Cache(rows, torch.zeros_like(rows), caches, caches).pack()
+        return Cache(rows, torch.zeros_like(rows), c_BC, caches, caches).pack()
 
     def step(self, tokens_B: Tensor, state: State) -> tuple[Tensor, State]:
         """One token; logits (B, A)."""
         cache = Cache.unpack(state)
         turns = rotation(cache.length, 1, self.width // self.heads, self.embedding.weight)
-        x_RD = self.embedding(tokens_B)
+        x_RD = self._embedded(tokens_B, cache.condition_RC)
         own: list[Tensor] = []
         for layer, block in enumerate(cast(Iterable[Block], self.blocks)):
             x_RD, keys, values = block.step(x_RD, turns, cache, layer)
             own += [keys, values]
-        return self.output(self.norm(x_RD)), Cache(
-            cache.owner_R, cache.slot_R, cache.prefix, tuple(own)
-        ).pack()
+        return self.output(self.norm(x_RD)), replace(cache, own=tuple(own)).pack()
+
+    def _read_condition(self, batch: int, condition: Tensor | None) -> Tensor:
+        """The condition (B, C), of no columns where none is read."""
+        condition = checked_condition(condition, batch, self.condition_size)
+        if condition is None:
+            return self.embedding.weight.new_zeros(batch, 0)
+        return condition.to(self.device, self.dtype)
+
+    def _embedded(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """Tokens embedded, with the share of their sequence's condition."""
+        embedded: Tensor = self.embedding(tokens)
+        return embedded + self.of_condition(condition) if self.condition_size else embedded
 
     def select(self, state: State, rows: Tensor) -> State:
         """The state of these rows; shared prefixes stay where they are."""
         cache = Cache.unpack(state)
         own = tuple(tensor[rows] for tensor in cache.own)
-        return Cache(cache.owner_R[rows], cache.slot_R[rows], cache.prefix, own).pack()
+        owner_R, slot_R, c_RC = cache.owner_R[rows], cache.slot_R[rows], cache.condition_RC[rows]
+        return Cache(owner_R, slot_R, c_RC, cache.prefix, own).pack()
 
     def branch(self, state: State, rows: Tensor) -> State:
         """The state of ``len(rows)`` rows that go on from these; each prefix is kept once."""
         owners, owner_R = rows.unique(return_inverse=True)
         cache = Cache.unpack(self.select(state, owners))
+        c_RC = cache.condition_RC[owner_R]
         prefix = tuple(
             torch.cat([shared[cache.owner_R], own], dim=2) if shared.shape[2] else own
             for shared, own in zip(cache.prefix, cache.own, strict=True)
@@ -125,7 +154,7 @@ class TransformerPolicy(Policy):
         places = torch.arange(len(rows), device=rows.device)
         slot_R[order] = places - torch.searchsorted(ranked, ranked)
         own = tuple(tensor.new_zeros(len(rows), *tensor[0, :, :0].shape) for tensor in prefix)
-        return Cache(owner_R, slot_R, prefix, own).pack()
+        return Cache(owner_R, slot_R, c_RC, prefix, own).pack()
 
 
 class Block(nn.Module):
@@ -185,24 +214,27 @@ class Cache:
     Args:
         owner_R: which prefix a row goes on from.
         slot_R: its number among the rows of that prefix.
+        condition_RC: what it is written under; no columns where nothing is read.
         prefix: keys and values of every layer, (P, N, t, K) each.
         own: of every layer, (R, N, S, K) each, written since.
     """
 
     owner_R: Tensor
     slot_R: Tensor
+    condition_RC: Tensor
     prefix: tuple[Tensor, ...]
     own: tuple[Tensor, ...]
 
     @classmethod
     def unpack(cls, state: State) -> Cache:
         """From the flat tuple that a state is."""
-        half = len(state) // 2 + 1
-        return cls(state[0], state[1], state[2:half], state[half:])
+        owner_R, slot_R, condition_RC, *caches = state
+        half = len(caches) // 2
+        return cls(owner_R, slot_R, condition_RC, tuple(caches[:half]), tuple(caches[half:]))
 
     def pack(self) -> State:
         """As one flat tuple."""
-        return (self.owner_R, self.slot_R, *self.prefix, *self.own)
+        return (self.owner_R, self.slot_R, self.condition_RC, *self.prefix, *self.own)
 
     @property
     def length(self) -> int:
@@ -219,18 +251,3 @@ class Cache:
     def gather(self, groups: Tensor) -> Tensor:
         """Back to rows, (R, N, X)."""
         return groups.transpose(1, 2)[self.owner_R, self.slot_R]
-
-
-def rotation(start: int, steps: int, size: int, like: Tensor) -> Tensor:
-    """Unit complex numbers of the angles m theta_i, theta_i = 10000^(-2i / K); (steps, K / 2)."""
-    rates = 10_000 ** (-torch.arange(0, size, 2, device=like.device, dtype=torch.float64) / size)
-    places = torch.arange(start, start + steps, device=like.device, dtype=torch.float64)
-    angles = torch.outer(places, rates)
-    turns = torch.polar(torch.ones_like(angles), angles)
-    return turns.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64)
-
-
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn pairs of the last axis (Su et al., section 3.2.2)."""
-    pairs = torch.view_as_complex(x.to(turns.real.dtype).unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)

@@ -14,7 +14,9 @@ reads the sequence with some tokens deleted, which keeps like sequences near eac
 The conditional form gives c to encoder and decoder, and to D(z, c), which sees codes of the prior
 beside the same c: at the optimum q(z | c) is the prior for every c, so z is independent of c. D(z)
 (``joint=False``) holds only all classes together to the prior, and z may still tell them apart. A
-probe (``evaluate``, for classes) says how well c can be read from z.
+probe (``evaluate``, for classes) says how well c can be read from z. Short of the optimum much can;
+``independence`` adds a weight of HSIC(z, c), which no adversary has to find. It comes late: a code
+that is charged before it tells anything stays idle.
 """
 
 # Shapes: B sequences, T steps, L numbers of a code, M components
@@ -37,7 +39,7 @@ from ..metrics import Estimate, mean_of
 from ..metrics.hidden import squared_mmd
 from .encoder import drawn
 from .latent import LatentLearner
-from .latent_measures import active_units, probe_accuracy
+from .latent_measures import active_units, dependence, probe_accuracy
 
 RADIUS, SPREAD = 2.0, 0.5  # of a mixture's circle, and of its components, in the first two numbers
 _ROWS, _MOST = 256, 2000
@@ -47,11 +49,14 @@ class AAE(LatentLearner):
     """An adversarial autoencoder of sequences; see the top of this file.
 
     Args:
-        policy: the decoder: ``"GRU"``, ``"LSTM"``, or a Policy that reads a condition.
+        policy: the decoder: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy that reads a
+            condition.
         components: M, of the prior; 1 is a standard normal.
         deleted: the share of tokens that the encoder does not read while training.
         adversarial_weight: of -log D, a sequence.
         joint: D sees c beside the code, where there is one.
+        independence: of HSIC(z, c), a sequence, once it has risen; 0: none.
+        independence_steps: N; it begins to rise after N steps, and has risen after 3 N.
         discriminator_units: of D's two hidden layers.
         discriminator_rate: D's learning rate; it has to keep up with the encoder.
         **options: of ``LatentLearner`` and ``Learner``.
@@ -67,20 +72,29 @@ class AAE(LatentLearner):
         deleted: float = 0.0,
         adversarial_weight: float = 3.0,
         joint: bool = True,
+        independence: float = 0.0,
+        independence_steps: int = 500,
         discriminator_units: int = 128,
         discriminator_rate: float = 0.01,
         **options: Any,
     ) -> None:
         check_least(1, components=components, discriminator_units=discriminator_units)
-        check_least(0, adversarial_weight=adversarial_weight)
+        check_least(0, adversarial_weight=adversarial_weight, independence=independence)
+        check_least(1, independence_steps=independence_steps)
         check_positive(discriminator_rate=discriminator_rate)
         if not 0 <= deleted < 1:
             raise ValueError(f"deleted is {deleted}; expected a share in [0, 1)")
         self.components, self.deleted = components, deleted
         self.adversarial_weight, self.joint = adversarial_weight, joint
+        self.independence, self.independence_steps = independence, independence_steps
         self.discriminator_units = discriminator_units
         self.discriminator_rate = discriminator_rate
         super().__init__(policy, **options)
+        if independence and not self.condition_numbers:
+            raise ValueError(
+                f"independence is {independence} of a condition, and there is none; give classes "
+                "or properties"
+            )
         if components > 1 and self.latent < 2:
             raise ValueError(f"{components} components need latent of at least 2, not 1")
         with self.seeded(Purpose.INITIAL_WEIGHTS, 2):
@@ -127,12 +141,21 @@ class AAE(LatentLearner):
         reconstruction_B = self._reconstruction(batch, code_BL)
         taken_B = F.softplus(-self._judged(code_BL, batch)[:, 0])  # -log D
         loss_B = reconstruction_B + self.adversarial_weight * taken_B
+        loss_B = loss_B + self._charge(code_BL, batch, step)
         norm = self.descend(loss_B.sum() / batch.num_tokens, "autoencoder")
         return {
             "nll": float(reconstruction_B.detach().sum()) / batch.num_tokens,
             "discriminator_loss": float(loss_of_d.detach()),
             "gradient_norm": norm,
         }
+
+    def _charge(self, code_BL: Tensor, batch: Sequences, step: int) -> Tensor:
+        """What codes that tell of the condition cost in a step, a sequence."""
+        condition = self.condition_of(batch)
+        if condition is None or not self.independence:
+            return code_BL.new_zeros(())
+        risen = (step / self.independence_steps - 1) / 2
+        return self.independence * min(max(risen, 0.0), 1.0) * dependence(code_BL, condition)
 
     def _judged(self, code_BL: Tensor, batch: Sequences) -> Tensor:
         """D's logits (B, 1) of codes, which may be the prior's, beside the batch's c."""
@@ -150,7 +173,8 @@ class AAE(LatentLearner):
 
         ``discriminator_loss`` (2 ln 2 where D knows no difference), ``mmd_to_prior`` (of at most
         2,000 codes) and ``active_units``; with classes ``probe_accuracy``, of a classifier that
-        reads the class from the code, beside ``largest_class``, which it is for nothing.
+        reads the class from the code, beside ``largest_class``, which it is for nothing; and what
+        is written for their conditions, where objectives name them (asked.py).
 
         Args:
             sequences: held out, with their conditions where the learner has any.
@@ -181,7 +205,7 @@ class AAE(LatentLearner):
             largest = labels_B.bincount().max() / len(labels_B)
             figures["probe_accuracy"] = probe_accuracy(code_BL, labels_B)
             figures["largest_class"] = Estimate(float(largest), math.nan, len(labels_B))
-        return figures
+        return figures | self.asked_figures(real)
 
 
 def code_discriminator(latent: int, units: int) -> nn.Sequential:

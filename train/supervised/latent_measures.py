@@ -8,10 +8,12 @@ figures stand together:
   1509.00519), nearer to -log p(x) the larger K;
 - I(x; z) under q, with q(z) the mean of q(z | x) over N sequences (Hoffman and Johnson, 2016):
   KL = I + KL(q(z) || p(z)), and I <= ln N, so N belongs to the figure;
-- active units: numbers of the code whose mean varies by more than 0.01 (Burda et al.).
+- active units: numbers of the code whose mean varies by more than 0.01 (Burda et al.);
+- HSIC, a distance between the joint distribution of code and condition and the product of theirs,
+  0 where they are independent (Gretton et al., 2005), which an AAE can descend.
 """
 
-# Shapes: B sequences, N of them in an aggregate, L numbers of a code, C classes
+# Shapes: B sequences, N of them in an aggregate, L numbers of a code, C classes, or of a condition
 from __future__ import annotations
 
 import math
@@ -58,6 +60,29 @@ def active_units(mean_NL: Tensor) -> Estimate:
 def importance_weighted(log_weights_KB: Tensor) -> Tensor:
     """-log of the mean of K importance weights p(x, z) / q(z | x), in nats, (B,)."""
     return math.log(len(log_weights_KB)) - log_weights_KB.logsumexp(dim=0)
+
+
+def dependence(codes_BL: Tensor, condition_BC: Tensor) -> Tensor:
+    """HSIC of codes and conditions as they are read; unbiased, so around 0 where independent.
+
+    Song et al. (2012), J. Machine Learning Research 13, eq. 5. The kernel of codes is the mean of
+    Gaussians with variances L / 16, L / 4 and L, near and far in a standard normal distribution;
+    that of conditions a Gaussian with variance 1. Of fewer than four sequences it is 0.
+    """
+    n, L = codes_BL.shape
+    if n < 4:
+        return codes_BL.sum() * 0
+    apart_BB = _squared_distances(codes_BL) / (2 * L)
+    near_BB = torch.stack([(-apart_BB * narrow).exp() for narrow in (16, 4, 1)]).mean(dim=0)
+    alike_BB = (-_squared_distances(condition_BC) / 2).exp()
+    K, C = (each - torch.eye(n).to(each) for each in (near_BB, alike_BB))  # without the diagonal
+    together = (K * C).sum() + K.sum() * C.sum() / ((n - 1) * (n - 2))
+    return (together - 2 / (n - 2) * (K.sum(dim=0) * C.sum(dim=0)).sum()) / (n * (n - 3))
+
+
+def _squared_distances(x_BX: Tensor) -> Tensor:
+    """Of all pairs, (B, B), with gradients that are finite at 0."""
+    return (x_BX[:, None] - x_BX).square().sum(dim=2)
 
 
 def probe_accuracy(

@@ -54,7 +54,8 @@ class VRAE(LatentLearner):
     """A variational autoencoder of sequences; see the top of this file.
 
     Args:
-        policy: the decoder: ``"GRU"``, ``"LSTM"``, or a Policy that reads a condition.
+        policy: the decoder: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy that reads a
+            condition.
         beta: the weight of the KL, once it has risen.
         annealing: how it rises: ``"linear"``, ``"logistic"`` or ``"cyclical"``.
         annealing_steps: N, in how many steps; 0 begins with ``beta``.
@@ -200,7 +201,8 @@ class VRAE(LatentLearner):
     ) -> dict[str, Estimate]:
         """``negative_elbo`` (beta = 1), ``reconstruction``, ``kl``, ``iw_nll``: nats a sequence.
 
-        With ``mutual_information`` in nats and ``active_units``, of at most 2,000 of the sequences.
+        With ``mutual_information`` in nats and ``active_units``, of at most 2,000 of the sequences;
+        and what is written for their conditions, where objectives name them (asked.py).
 
         Args:
             sequences: held out, with their conditions where the learner has any.
@@ -224,6 +226,7 @@ class VRAE(LatentLearner):
             "iw_nll": mean_of(weighted_B.tolist()),
             "mutual_information": information,
             "active_units": active_units(mean_BL),
+            **self.asked_figures(real),
         }
 
     def _bounds(self, batch: Sequences, K: int) -> tuple[Tensor, Tensor, Tensor]:
