@@ -246,7 +246,8 @@ def complete(
         next_U = token_R
         if of_R is not None:
             from_U, next_U, of_R = _histories(of_R, token_R)
-            state = policy.select(state, from_U)
+            if len(from_U) != len(x_UX) or (from_U[1:] <= from_U[:-1]).any():  # else all stay
+                state = policy.select(state, from_U)
         x_UX, state = read_token(next_U, state)
     return count_written(tokens_RT[:, start:], policy.vocabulary)
 
