@@ -115,15 +115,17 @@ class _Tiled(_Writer):
                 continue
             tokens_RT = tokens_BT[b]
             tokens_RT[:, t + 1 :] = plan.policy.vocabulary.pad
+            owners_U, of_R = b.unique(return_inverse=True)
             written = complete(
                 plan.policy,
                 tokens_RT,
                 t + 1,
-                x_BX[b],
-                plan.policy.branch(self.state, b),
+                x_BX[owners_U],
+                plan.policy.branch(self.state, owners_U),
                 plan.draws(b, t, n),
+                of_R=of_R,
                 masks=None if masks is None else masks.select(b),
-                exclude_R=plan.excluded(b, t),
+                exclude_U=plan.excluded(owners_U, t),
                 compact_every=plan.compact_every,
                 head=self.head,
             )

@@ -6,7 +6,7 @@ holds, and memory that is asked from the system for every step costs as much as 
 kept, then the next hundred; so logits never leave the cache.
 """
 
-# Shapes: R rows, H features, A actions
+# Shapes: R rows, U histories of rows, H features, A actions
 from __future__ import annotations
 
 import torch
@@ -27,46 +27,57 @@ class Head:
     def __init__(self, policy: RecurrentPolicy) -> None:
         self._policy = policy
         A = policy.vocabulary.num_actions
-        self._logits_RA = torch.empty(max(1, _LOGITS // A), A, dtype=policy.dtype)
-        self._wide_RA = at_least_float32(self._logits_RA)  # the same buffer, but for half precision
-        self._weights_RA = torch.empty_like(self._wide_RA)
+        self._logits_UA = torch.empty(max(1, _LOGITS // A), A, dtype=policy.dtype)
+        self._wide_UA = at_least_float32(self._logits_UA)  # the same buffer, but for half precision
+        self._weights_UA = torch.empty_like(self._wide_UA)
 
     def step(self, tokens_R: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token; features (R, H) and the new state."""
         return self._policy.step_features(tokens_R, state)
 
     def draw(
-        self, step: int, features_RH: Tensor, draws: Draws, exclude_R: Tensor | None = None
+        self,
+        step: int,
+        features_UH: Tensor,
+        draws: Draws,
+        of_R: Tensor | None = None,
+        exclude_U: Tensor | None = None,
     ) -> Tensor:
         """The tokens of a step, int64 (R,): those that ``draws`` would draw from the logits.
 
         Args:
             step: which.
-            features_RH: after the tokens before it.
+            features_UH: after the tokens before it.
             draws: of the rows.
-            exclude_R: a token for each row that is not drawn.
+            of_R: which of the features are a row's; None where each has its own.
+            exclude_U: a token for each of the features that is not drawn.
         """
         assert isinstance(draws, PointDraws)
-        uniforms_R, rows = draws.points(step, self._weights_RA.dtype), len(self._logits_RA)
+        uniforms_R, most = draws.points(step, self._weights_UA.dtype), len(self._logits_UA)
         tokens_R = torch.empty_like(uniforms_R, dtype=torch.int64)
-        for start in range(0, len(tokens_R), rows):
-            here = slice(start, start + rows)
-            excluded_R = None if exclude_R is None else exclude_R[here]
-            weights_RA = self._softmax(features_RH[here], excluded_R)
-            tokens_R[here] = find_by_blocks(weights_RA, uniforms_R[here])
+        for start in range(0, len(features_UH), most):
+            here = slice(start, start + most)
+            weights_UA = self._softmax(
+                features_UH[here], None if exclude_U is None else exclude_U[here]
+            )
+            if of_R is None:
+                tokens_R[here] = find_by_blocks(weights_UA, uniforms_R[here])
+                continue
+            rows = ((of_R >= start) & (of_R < start + most)).nonzero()[:, 0]
+            tokens_R[rows] = find_by_blocks(weights_UA, uniforms_R[rows], of_R[rows] - start)
         return tokens_R
 
-    def _softmax(self, features_RH: Tensor, exclude_R: Tensor | None) -> Tensor:
-        output, R = self._policy.output, len(features_RH)
-        logits_RA, wide_RA, weights_RA = (
-            buffer[:R] for buffer in (self._logits_RA, self._wide_RA, self._weights_RA)
+    def _softmax(self, features_UH: Tensor, exclude_U: Tensor | None) -> Tensor:
+        output, U = self._policy.output, len(features_UH)
+        logits_UA, wide_UA, weights_UA = (
+            buffer[:U] for buffer in (self._logits_UA, self._wide_UA, self._weights_UA)
         )
-        torch.addmm(output.bias, features_RH, output.weight.T, out=logits_RA)
-        if self._wide_RA is not self._logits_RA:
-            wide_RA.copy_(logits_RA)
-        if exclude_R is not None:
-            wide_RA.scatter_(1, exclude_R[:, None], -torch.inf)
-        return torch.softmax(wide_RA, dim=1, out=weights_RA)
+        torch.addmm(output.bias, features_UH, output.weight.T, out=logits_UA)
+        if self._wide_UA is not self._logits_UA:
+            wide_UA.copy_(logits_UA)
+        if exclude_U is not None:
+            wide_UA.scatter_(1, exclude_U[:, None], -torch.inf)
+        return torch.softmax(wide_UA, dim=1, out=weights_UA)
 
 
 def head_of(policy: Policy) -> Head | None:

@@ -5,7 +5,7 @@ same seed writes the same sequence number b, whatever else is written beside it.
 ended are dropped from the batch every few steps.
 """
 
-# Shapes: R rows, T = max_length steps, A actions
+# Shapes: R rows, U histories of rows, T = max_length steps, A actions
 from __future__ import annotations
 
 import torch
@@ -162,29 +162,34 @@ def complete(
     policy: Policy,
     tokens_RT: Tensor,
     start: int,
-    x_RX: Tensor,
+    x_UX: Tensor,
     state: State,
     draws: Draws,
     *,
+    of_R: Tensor | None = None,
     sharpen: Sharpening | None = None,
     masks: Masks | None = None,
-    exclude_R: Tensor | None = None,
+    exclude_U: Tensor | None = None,
     compact_every: int | None = COMPACT_EVERY,
     log_probs_RT: Tensor | None = None,
     head: Head | None = None,
 ) -> int:
     """Write ``tokens_RT[:, start:]`` in place, each row to its end; no row has ended before.
 
+    Rows that go on from one history share its state, and so long as they draw the same tokens,
+    the policy reads these once for all of them.
+
     Args:
         policy: who writes.
         tokens_RT: int64, prefixes in the first ``start`` columns, ``pad`` after them.
         start: the first column to write.
-        x_RX: the logits (R, A) of column ``start``; with a head the features (R, H).
-        state: after the prefixes.
+        x_UX: the logits (U, A) of column ``start``; with a head the features (U, H).
+        state: of U rows, after the prefixes.
         draws: of the rows.
+        of_R: which of the U a row goes on from, int64; None where each has its own.
         sharpen: what is done to the logits before.
         masks: what may be written, after ``start`` tokens.
-        exclude_R: a token for each row that is not written in column ``start``.
+        exclude_U: for each of the U a token that is not written in column ``start``.
         compact_every: steps between looking for rows that have ended and dropping them; None
             never drops.
         log_probs_RT: filled in place with the log-probabilities of what is drawn, where given.
@@ -203,15 +208,16 @@ def complete(
     rows_R: Tensor | None = None  # the rows still here; None means all of them
     ended_R = torch.zeros_like(tokens_RT[:, 0], dtype=torch.bool)
     for step in range(start, T):
-        excluded_R = exclude_R if step == start else None
+        excluded_U = exclude_U if step == start else None
         if head is not None:
-            token_R = head.draw(step, x_RX, draws, excluded_R)
+            token_R = head.draw(step, x_UX, draws, of_R, excluded_U)
         else:
-            logits_RA = at_least_float32(x_RX)
+            logits_UA = at_least_float32(x_UX)
+            if excluded_U is not None:
+                logits_UA = logits_UA.scatter(1, excluded_U[:, None], -torch.inf)
+            logits_RA = logits_UA if of_R is None else logits_UA[of_R]
             if masks is not None:
                 logits_RA = masks.hide(logits_RA, ended_R)
-            if excluded_R is not None:
-                logits_RA = logits_RA.scatter(1, excluded_R[:, None], -torch.inf)
             if sharpen is not None:
                 logits_RA = sharpen(logits_RA)
             token_R = draws.draw(step, logits_RA)
@@ -234,11 +240,29 @@ def complete(
                     break
                 if len(here) < len(ended_R):
                     rows_R = here if rows_R is None else rows_R[here]
-                    token_R, ended_R = token_R[here], ended_R[here]
-                    state, draws = policy.select(state, here), draws.select(here)
+                    token_R, ended_R, draws = token_R[here], ended_R[here], draws.select(here)
                     masks = None if masks is None else masks.select(here)
-        x_RX, state = read_token(token_R, state)
+                    of_R = here if of_R is None else of_R[here]
+        next_U = token_R
+        if of_R is not None:
+            from_U, next_U, of_R = _histories(of_R, token_R)
+            if len(from_U) != len(x_UX) or (from_U[1:] <= from_U[:-1]).any():  # else all stay
+                state = policy.select(state, from_U)
+        x_UX, state = read_token(next_U, state)
     return count_written(tokens_RT[:, start:], policy.vocabulary)
+
+
+def _histories(of_R: Tensor, token_R: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The histories that one more token makes of those of the rows.
+
+    Returns:
+        What each goes on from, its token, and which is a row's; None where each has its own.
+    """
+    tokens = int(token_R.max()) + 1
+    histories_U, new_of_R = (of_R * tokens + token_R).unique(return_inverse=True)
+    if len(histories_U) == len(of_R):
+        return of_R, token_R, None
+    return histories_U // tokens, histories_U % tokens, new_of_R
 
 
 def count_written(tokens_RT: Tensor, vocabulary: Vocabulary) -> int:

@@ -12,7 +12,9 @@ the times given are of a whole table. Ratios are the mean of the repeats with it
 
 - ``tokens/s``: tokens written in completions, a second of everything.
 - ``GEMM``: the share of the time that the products of matrices of the policy's steps and of the
-  highway would take at the roof, that of a product of two large matrices in this precision.
+  highway would take at the roof, that of a product of two large matrices in this precision. It
+  counts a step for every token; completions that begin alike share theirs, so that on peaked
+  policies it can exceed what is multiplied.
 - ``tokens equal``: completions whose every token is that of ``reference``, in float32: a
   difference is a tie of the CDF to rounding.
 

@@ -5,9 +5,10 @@
 S1: SeqGAN on the oracle task's sizes; S2: ORGAN at MOSES' sizes, its policy taught on the built-in
 molecules (mean length 35), rewarded for druglikeness of valid molecules too (settings.py). An
 update is what ``learn`` does in a round before it turns to the discriminator: sample B sequences,
-roll them out and score the completions, one step of the policy. Then one update of the
-discriminator, of which a round has as many as ``discriminator_steps``. CPU time of one thread, the
-mean of the repeats with its standard error; at S2 with the policy's steps in bfloat16 as well.
+roll them out and score the completions (N = 16 for every prefix, scheme ``backward``, as agents do
+by default), one step of the policy. Then one update of the discriminator, of which a round has as
+many as ``discriminator_steps``. CPU time of one thread, the mean of the repeats with its standard
+error. Rows in bfloat16 have the policy's steps and the highway in it.
 
 Floors: 3.2 CPU-seconds an update at S1 without a highway; 45 at S2 in float32 and 28 in bfloat16.
 They are of a machine with AVX-512 and bfloat16 whose GEMM roof is printed. Exits 1 when missed.

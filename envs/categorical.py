@@ -5,7 +5,7 @@ faster at 5,000 tokens, and what is drawn is a function of the logits and the un
 Large vocabularies go two ways down: sums of blocks, then one block; running sums are what costs.
 """
 
-# Shapes: R rows, A actions, K actions a block, S = ceil(A / K) blocks
+# Shapes: R rows, A actions, K actions a block, S = ceil(A / K) blocks, U distributions
 from __future__ import annotations
 
 import torch
@@ -30,16 +30,29 @@ def sample_categorical(logits_RA: Tensor, uniforms_R: Tensor) -> Tensor:
     return find_by_blocks(logits_RA.softmax(dim=1), uniforms_R)
 
 
-def find_by_blocks(weights_RA: Tensor, uniforms_R: Tensor) -> Tensor:
-    """The same from the softmax, by the sums of blocks, then within one block."""
-    sums_RS = _block_sums(weights_RA)
+def find_by_blocks(weights_UA: Tensor, uniforms_R: Tensor, of_R: Tensor | None = None) -> Tensor:
+    """The same from the softmax, by the sums of blocks, then within one block.
+
+    Args:
+        weights_UA: softmaxes.
+        uniforms_R: in [0, 1).
+        of_R: from which of them a row draws, int64; None where each has its own.
+    """
+    sums_RS = _block_sums(weights_UA)
     cdf_RS = sums_RS.cumsum(dim=1)
+    if of_R is not None:
+        sums_RS, cdf_RS = sums_RS[of_R], cdf_RS[of_R]
     target_R = uniforms_R * cdf_RS[:, -1]
     block_R1 = find_in(cdf_RS, target_R).clamp_(max=cdf_RS.shape[1] - 1)[:, None]
     before_R = (cdf_RS.gather(1, block_R1) - sums_RS.gather(1, block_R1))[:, 0]
-    A = weights_RA.shape[1]
+    A = weights_UA.shape[1]
     tokens_RK = block_R1 * _BLOCK + torch.arange(_BLOCK, device=block_R1.device)
-    within_RK = weights_RA.gather(1, tokens_RK.clamp(max=A - 1)).masked_fill_(tokens_RK >= A, 0.0)
+    places_RK = tokens_RK.clamp(max=A - 1)
+    if of_R is None:
+        within_RK = weights_UA.gather(1, places_RK)
+    else:
+        within_RK = weights_UA[of_R[:, None], places_RK]
+    within_RK = within_RK.masked_fill_(tokens_RK >= A, 0.0)
     rest_R = (target_R - before_R).clamp_(min=0.0)
     token_R = block_R1[:, 0] * _BLOCK + find_in(within_RK.cumsum(dim=1), rest_R)
     return token_R.clamp_(max=A)

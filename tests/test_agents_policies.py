@@ -102,7 +102,7 @@ def test_T1_chain_rule_steps_equal_the_one_pass(
 def test_branches_of_a_state_go_on_as_if_alone(
     make_policy: PolicyMaker, vocabulary: Vocabulary, all_sequences: Sequences
 ) -> None:
-    """Uneven branches of three prefixes, some rows dropped, then branched once more."""
+    """Uneven branches of three prefixes, some rows dropped, one doubled, then branched again."""
     policy = make_policy(vocabulary, 3)
     tokens_BT = all_sequences.tokens_BT[-3:]
     state = policy.initial_state(3)
@@ -110,10 +110,10 @@ def test_branches_of_a_state_go_on_as_if_alone(
     rows = torch.tensor([0, 0, 1, 0, 2, 2])
     state = policy.branch(state, rows)
     state = policy.step(tokens_BT[rows, 0], state)[1]
-    kept = torch.tensor([1, 2, 5, 3])
+    kept = torch.tensor([1, 2, 2, 5, 3])
     rows, state = rows[kept], policy.select(state, kept)
     state = policy.step(tokens_BT[rows, 1], state)[1]
-    again = torch.tensor([3, 0, 0, 2, 1])
+    again = torch.tensor([4, 0, 0, 3, 2, 1])
     rows, state = rows[again], policy.branch(state, again)
     logits_RA, state = policy.step(tokens_BT[rows, 2], state)
     expected_BTA = policy(tokens_BT)

@@ -12,6 +12,7 @@ from tokengym.agents import GRUPolicy, Policy, action_values, sample
 from tokengym.agents.advantages import leave_one_out_advantages
 from tokengym.agents.completions import Backend, Plan, Scheme, tiles
 from tokengym.agents.losses import kl_divergence, reinforce_loss, token_log_probs
+from tokengym.agents.policies import State
 from tokengym.envs import Sequences, Vocabulary
 from tokengym.rewards import (
     ConvDiscriminator,
@@ -94,6 +95,25 @@ def test_backends_draw_the_same_tokens(
         own = sequences.tokens_BT[b].tolist()
         assert row[: t + 1] == own[: t + 1]
         assert scheme != "backward" or row[t + 1] != own[t + 1]
+
+
+def test_completions_that_draw_alike_are_read_once(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that always writes the same: one row a prefix and step, whatever N is."""
+    policy = GRUPolicy(vocabulary, hidden=4, embedding=4).eval()
+    with torch.no_grad():
+        policy.output.bias[0] += 50
+    sequences = sample(policy, 3, max_length=6)
+    rows, step = [], policy.step
+
+    def counted(last_B: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        rows.append(len(last_B))
+        return step(last_B, state)
+
+    monkeypatch.setattr(policy, "step", counted)
+    drawn_by(Plan(policy, sequences, completions=5), "tiled")
+    assert set(rows) == {3}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_the_number_of_completions(
     made: Discriminator, words: Vocabulary
 ) -> None:
     sequences, largest = drawn(words, B), []
-    for rows in (256, 4096):
+    for rows in (1024, 4096):
         completed = completions(sequences, 2, rows)
         made(completed)
         with Largest() as seen:

@@ -57,7 +57,7 @@ class Policy(nn.Module, ABC):
         yield
 
     def select(self, state: State, rows: Tensor) -> State:
-        """The state of these rows of the batch."""
+        """The state of these rows of the batch; one may be named more than once."""
         return tuple(tensor[rows] for tensor in state)
 
     def branch(self, state: State, rows: Tensor) -> State:

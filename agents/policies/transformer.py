@@ -136,8 +136,8 @@ class TransformerPolicy(Policy):
         """The state of these rows; shared prefixes stay where they are."""
         cache = Cache.unpack(state)
         own = tuple(tensor[rows] for tensor in cache.own)
-        owner_R, slot_R, c_RC = cache.owner_R[rows], cache.slot_R[rows], cache.condition_RC[rows]
-        return Cache(owner_R, slot_R, c_RC, cache.prefix, own).pack()
+        owner_R, c_RC = cache.owner_R[rows], cache.condition_RC[rows]
+        return Cache(owner_R, _places(owner_R), c_RC, cache.prefix, own).pack()
 
     def branch(self, state: State, rows: Tensor) -> State:
         """The state of ``len(rows)`` rows that go on from these; each prefix is kept once."""
@@ -148,13 +148,8 @@ class TransformerPolicy(Policy):
             torch.cat([shared[cache.owner_R], own], dim=2) if shared.shape[2] else own
             for shared, own in zip(cache.prefix, cache.own, strict=True)
         )
-        order = owner_R.argsort(stable=True)
-        ranked = owner_R[order]
-        slot_R = torch.empty_like(owner_R)
-        places = torch.arange(len(rows), device=rows.device)
-        slot_R[order] = places - torch.searchsorted(ranked, ranked)
         own = tuple(tensor.new_zeros(len(rows), *tensor[0, :, :0].shape) for tensor in prefix)
-        return Cache(owner_R, slot_R, c_RC, prefix, own).pack()
+        return Cache(owner_R, _places(owner_R), c_RC, prefix, own).pack()
 
 
 class Block(nn.Module):
@@ -251,3 +246,13 @@ class Cache:
     def gather(self, groups: Tensor) -> Tensor:
         """Back to rows, (R, N, X)."""
         return groups.transpose(1, 2)[self.owner_R, self.slot_R]
+
+
+def _places(owner_R: Tensor) -> Tensor:
+    """The number of each row among those of its owner."""
+    order = owner_R.argsort(stable=True)
+    ranked = owner_R[order]
+    slot_R = torch.empty_like(owner_R)
+    places = torch.arange(len(ranked), device=ranked.device)
+    slot_R[order] = places - torch.searchsorted(ranked, ranked)
+    return slot_R

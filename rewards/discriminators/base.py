@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from ...envs.sequences import Prefixes, Sequences
     from ...envs.vocabulary import Vocabulary
 
-_CHUNK = 256  # sequences scored at once: bounds memory, and stays in a CPU's cache
-_CHUNK_OF_GPU = 2048
+_CHUNK_OF_GPU = 2048  # sequences scored at once
 _MEMORY = 0.9  # of the running AUC, an update: it looks about ten updates back
 
 
@@ -132,7 +131,7 @@ class Discriminator(DiscriminatorOptions, TrainableReward):
         lengths_B = sequences.lengths_B.to(self.device)
         order_B = lengths_B.argsort(stable=True)  # so that what is read at once is equally long
         outputs = [tokens_BT.new_zeros(0, dtype=self.network.output.weight.dtype)]
-        chunk = _CHUNK if tokens_BT.device.type == "cpu" else _CHUNK_OF_GPU
+        chunk = self.network.chunk if tokens_BT.device.type == "cpu" else _CHUNK_OF_GPU
         for rows_R in order_B.split(chunk) if len(order_B) else ():
             tokens_RT = tokens_BT[rows_R, : max(int(lengths_B[rows_R[-1]]), 1)]
             if prefixes is None or states is None:

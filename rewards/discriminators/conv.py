@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 Highway = Literal["separate", "shared", "none"]
 Scoring = Literal["float32", "bfloat16"]
 _MATRICES: dict[Highway, int] = {"separate": 2, "shared": 1, "none": 0}
-_ROWS = 64  # whose windows are computed at once, so that they stay in cache
+_ROWS = 128  # whose windows are computed at once, so that they stay in cache
+_HIGHWAY_ROWS = 256  # the same of the highway
 
 PAPER_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 PAPER_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -106,6 +107,8 @@ class ConvDiscriminator(Discriminator):
 
 class ConvNetwork(TokenNetwork):
     """Tokens to one output; see the top of this file."""
+
+    chunk = 1024  # for each of them a table is read through the cache
 
     def __init__(
         self,
@@ -204,16 +207,21 @@ class ConvNetwork(TokenNetwork):
     def _maxima(self, kernels: list[Tensor], tokens_BT: Tensor, length: int = 0) -> Tensor:
         """The largest sums (B, K) of windows that end beyond ``length`` tokens."""
         rows = _ROWS if self._looks_up else len(tokens_BT)
-        found = []
-        for tokens_RT in tokens_BT.split(rows):
-            T = max(int((tokens_RT != self.pad).any(dim=0).sum()), 1)
-            pooled = []
-            for width, kernel in zip(self.widths, kernels, strict=True):
-                columns_RC = F.pad(tokens_RT[:, :T], (0, self._padding(T, width)), value=self.pad)
-                start = max(length - width + 1, 0)
-                pooled.append(self._sums(kernel, columns_RC[:, start:], width).amax(dim=1))
-            found.append(torch.cat(pooled, dim=1))
-        return torch.cat(found)
+        filters = [len(bias) for _, bias in self._filters()]
+        maxima_BK = self.output.weight.new_empty(len(tokens_BT), sum(filters))
+        chunks = [self._trimmed(tokens_RT) for tokens_RT in tokens_BT.split(rows)]
+        parts = zip(self.widths, kernels, maxima_BK.split(filters, dim=1), strict=True)
+        for width, kernel, maxima_BF in parts:  # one table after the other through the cache
+            start = max(length - width + 1, 0)
+            for tokens_RT, maxima_RF in zip(chunks, maxima_BF.split(rows), strict=True):
+                padding = self._padding(tokens_RT.shape[1], width)
+                columns_RC = F.pad(tokens_RT[:, start:], (0, padding), value=self.pad)
+                torch.amax(self._sums(kernel, columns_RC, width), dim=1, out=maxima_RF)
+        return maxima_BK
+
+    def _trimmed(self, tokens_RT: Tensor) -> Tensor:
+        """Without the columns that hold padding alone, but for the first."""
+        return tokens_RT[:, : max(int((tokens_RT != self.pad).any(dim=0).sum()), 1)]
 
     def _sums(self, kernel: Tensor, columns_BC: Tensor, width: int) -> Tensor:
         """The sums (B, W, F) of all windows of one width."""
@@ -231,8 +239,11 @@ class ConvNetwork(TokenNetwork):
         if self.highway is None:
             return self._say(features_BK)
         weight, bias, packed = self._prepared.get(unchanged)
-        product = linear(features_BK.to(weight.dtype), weight, bias, packed)
-        return self._say(features_BK, product.to(features_BK.dtype))
+        outputs = []
+        for features_RK in features_BK.split(_HIGHWAY_ROWS if self._looks_up else len(features_BK)):
+            product = linear(features_RK.to(weight.dtype), weight, bias, packed)
+            outputs.append(self._say(features_RK, product.to(features_RK.dtype)))
+        return torch.cat(outputs)
 
     @torch.no_grad()
     def _prepare_highway(self) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -19,7 +19,10 @@ class TokenNetwork(nn.Module, ABC):
     Attributes:
         embedding: of tokens; the padding's row is zero.
         output: the last layer.
+        chunk: sequences scored at once on a CPU: bounds memory, and stays in its cache.
     """
+
+    chunk = 256
 
     embedding: nn.Embedding
     output: nn.Linear
