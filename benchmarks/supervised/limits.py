@@ -1,8 +1,9 @@
 """Sources whose entropy is known: how far above it a fit stays.
 
 The gap is the mean of log p_source - log p_model over the same fresh samples: an unbiased estimate
-of KL(source || model), with little spread. The distance to the limit is gap / (NLL of an order-1
-model - entropy), 0 at the limit.
+of KL(source || model), with little spread. The distance to the limit is gap / (NLL of a model that
+counts pairs of neighbours - entropy), 0 at the limit; for Markov-1, which such a model knows, of
+one that counts tokens.
 
 Floors: no fit is below 0 by more than three standard errors; Markov-1 with 10 states stays at most
 3e-4 nats a token above its entropy, within 30 CPU-seconds; no classifier is above Pinsker's bound
@@ -126,10 +127,11 @@ def above_the_limit(
         learner = fit.learner(source, seed)
     fresh = source.sample(fresh_size, seed=FRESH_SEED)
     gap, entropy = divergence(source, learner.policy, fresh), source.entropy()
-    order_1 = order_1_nll(source.sample(fit.size, seed=1 + seed), fresh)
+    order = 0 if isinstance(source, MarkovSource) else 1
+    counted = counted_nll(source.sample(fit.size, seed=1 + seed), fresh, order)
     return {
         "gap": scaled(gap, 1000 * len(fresh) / fresh.num_tokens),
-        "distance": scaled(gap, 1 / (order_1 - entropy.value)),
+        "distance": scaled(gap, 1 / (counted - entropy.value)),
         "entropy": Estimate(entropy.value, entropy.se, len(fresh)),
         "sequences": exactly(fit.size),
         FIT_SECONDS: exactly(clock.seconds),
@@ -147,13 +149,15 @@ def missed(rows: list[Row]) -> list[str]:
     return found
 
 
-def order_1_nll(data: Sequences, fresh: Sequences) -> float:
-    """Nats a sequence of counted pairs of neighbours, one added to each count."""
+def counted_nll(data: Sequences, fresh: Sequences, order: int) -> float:
+    """Nats a sequence of counted tokens (order 0) or pairs of neighbours, one added to each."""
     V, bos = data.vocabulary.num_inputs, data.vocabulary.bos
 
     def pairs(sequences: Sequences) -> torch.Tensor:
         tokens_BT = sequences.tokens_BT
-        before_BT = torch.cat([torch.full_like(tokens_BT[:, :1], bos), tokens_BT[:, :-1]], dim=1)
+        before_BT = torch.full_like(tokens_BT, bos)
+        if order:
+            before_BT[:, 1:] = tokens_BT[:, :-1]
         return (before_BT * V + tokens_BT)[sequences.mask_BT]
 
     counts = pairs(data).bincount(minlength=V * V).double().view(V, V)[:, : data.vocabulary.bos] + 1
