@@ -19,9 +19,10 @@ from ..envs import Constraint, UnknownConstraintError, Vocabulary, make_constrai
 from ..envs.constraints import ConstraintSpec, constraint_from_json, constraint_to_json
 from ..rewards import Reward, TrainableReward
 from ..rewards.state import check_shapes, flatten_optimizer, restore_optimizer, with_prefix
-from .assembled import POLICIES, AssembledAgent, Pretraining
+from .assembled import POLICIES, Pretraining
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .policies import Policy
+from .writing import WritingAgent
 
 # Constructor parameters that are no hyperparameters of the algorithm.
 _NOT_SAVED = {
@@ -30,7 +31,7 @@ _NOT_SAVED = {
 }  # fmt: skip
 
 
-class StoredAgent(AssembledAgent):
+class StoredAgent(WritingAgent):
     """An agent that can be written to a file and read from it."""
 
     def save(self, path: str | Path, *_: Any, **__: Any) -> None:  # type: ignore[override]
