@@ -106,7 +106,7 @@ def parts(quick: bool) -> list[Part]:
             "that counts pairs of neighbours has above the entropy.",
             {
                 "gap": "gap, nats / 1,000 a token",
-                "distance": "distance",
+                "percent": "distance, %",
                 "entropy": "entropy, nats a sequence",
                 "sequences": "sequences",
                 FIT_SECONDS: "CPU-seconds of the fit",
@@ -131,7 +131,7 @@ def above_the_limit(
     counted = counted_nll(source.sample(fit.size, seed=1 + seed), fresh, order)
     return {
         "gap": scaled(gap, 1000 * len(fresh) / fresh.num_tokens),
-        "distance": scaled(gap, 1 / (counted - entropy.value)),
+        "percent": scaled(gap, 100 / (counted - entropy.value)),
         "entropy": Estimate(entropy.value, entropy.se, len(fresh)),
         "sequences": exactly(fit.size),
         FIT_SECONDS: exactly(clock.seconds),
