@@ -11,7 +11,9 @@ from rich.table import Table
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, NaN of one value."""
+    """The mean and its standard error, NaN of one value; both NaN where a value is."""
+    if any(math.isnan(value) for value in values):
+        return math.nan, math.nan
     error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
     return mean(values), error
 

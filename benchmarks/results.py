@@ -56,8 +56,6 @@ def over_seeds(found: Sequence[Estimate]) -> Estimate:
     """The mean over seeds and its standard error; one seed has its own. NaN where one has none."""
     if len(found) == 1:
         return found[0]
-    if any(math.isnan(each.value) for each in found):
-        return Estimate(math.nan, math.nan, len(found))
     return Estimate(*mean_and_error([each.value for each in found]), len(found))
 
 

@@ -16,7 +16,9 @@ from tokengym.train.metrics import Estimate
 
 from benchmarks import oracle
 from benchmarks.oracle_mle import PLAIN
+from benchmarks.reporting import mean_and_error
 from benchmarks.results import CPU_SECONDS, Figures, Row, Study, parser_of, table, with_section
+from benchmarks.supervised import estimators
 
 pytest.importorskip("rdkit")
 efficiency = pytest.importorskip("benchmarks.efficiency")
@@ -67,6 +69,13 @@ def test_a_table_says_how_many_seeds_and_leaves_out_what_is_not_there() -> None:
     ]
 
 
+def test_a_figure_that_a_seed_does_not_have_has_no_mean() -> None:
+    row = Row("a", [{"height": Estimate(each, 0.1, 9)} for each in (1.0, math.nan, 2.0)])
+    assert str(row["height"]) == "nan"
+    assert mean_and_error([1.0, 3.0]) == pytest.approx((2.0, 1.0))  # sd sqrt 2, over sqrt 2
+    assert all(map(math.isnan, mean_and_error([1.0, math.nan])))
+
+
 def test_the_area_is_that_of_pmo_by_hand() -> None:
     scores = [0.2, 0.4, 0.0, 0.6]
     # Best 2 after 2 calls: 0.3; after 4: 0.5. 2 (0 + 0.3) / 2 + 2 (0.3 + 0.5) / 2, then 4 of 0.5.
@@ -114,7 +123,7 @@ def quick(
     benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str
 ) -> dict[str, dict[str, dict[str, float]]]:
     """The figures of a quick run with one seed, by case; a second run computes nothing."""
-    name, written = benchmark.__name__.split(".")[-1], folder / "figures.json"
+    name, written = benchmark.__name__.split(".")[1], folder / "figures.json"
     arguments = ["--quick", "--seeds", "1", "--folder", str(folder), "--json", str(written)]
     monkeypatch.setattr(sys, "argv", [name, *arguments, *options])
     assert benchmark.main() == 0
@@ -158,3 +167,30 @@ def test_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cases[label]["nll_oracle"]["n"] == 200
         assert "beyond" in cases[label]
     assert f"search, {PLAIN}" in cases
+
+
+@pytest.mark.slow
+def test_supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fcd_torch")
+    supervised = pytest.importorskip("benchmarks.supervised.__main__")
+    cases = quick(supervised, tmp_path, monkeypatch, "--processes", "1")
+    for label in ("Markov-1, GRU of 32", "HMM, GRU of 64", "Copy, Transformer of 64"):
+        gap = cases[f"Distance to the limit, {label}"]["gap"]
+        assert gap["value"] > 3 * gap["se"]  # hardly taught: far above the entropy
+    collapse = {name: each for name, each in cases.items() if name.startswith("Codes")}
+    limit = collapse["Codes and their collapse, the source"]["negative_elbo"]
+    for figures in collapse.values():
+        assert figures["negative_elbo"]["value"] >= limit["value"]
+    assert len(collapse) == 11
+    assert cases["Molecules, held-out molecules"]["validity"]["value"] == 1
+    assert cases["Molecules, conditional AAE"]["logp_correlation"]["n"] > 30
+    assert cases["Text, harbour"]["characters"]["value"] == 12_187
+    estimates = cases["Gumbel estimators"]
+    assert estimates["linear, ST-softmax: bias"]["value"] < 1e-12
+    for name in ("quadratic, GS tau 1.0", "squared sum, ST-GS tau 0.5"):
+        assert 0 < estimates[f"{name}: off"]["value"] < 5
+        assert estimates[f"{name}: bias"]["value"] > 0.1
+    found = {name: Estimate(each["value"], math.nan, 1) for name, each in estimates.items()}
+    found["linear, REINFORCE: bias"] = Estimate(1.0, math.nan, 1)
+    [wrong] = estimators.missed([Row("", [found])])
+    assert wrong.startswith("linear, REINFORCE, seed 0")
