@@ -27,7 +27,8 @@ from tokengym.rewards.molecules.properties import crippen_logp
 from tokengym.train.evaluation import figures_of_texts, further_figures
 from tokengym.train.metrics import Estimate, mean_of, share_of
 from tokengym.train.supervised import AAE, VRAE, Learner, TeacherForcing
-from tokengym.train.supervised.latent import LatentLearner, Scaling
+from tokengym.train.supervised.conditional import Scaling
+from tokengym.train.supervised.latent import LatentLearner
 from torch import Tensor
 
 from ..results import Figures, Row, exactly
