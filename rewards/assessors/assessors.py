@@ -250,9 +250,10 @@ class Assessors(TrainableReward):
             return
         self.seen, self.known = ratings[-1].id, len(ratings)
         given = self.model.read(ratings, self.max_length)
+        unread = len(ratings) - (0 if given is None else len(given))
+        self.figures = {**reliability(ratings), "unreadable": float(unread)}
         if given is not None:
             self.model.fit(given)
-            self.figures = reliability(ratings)
             self.rated = [(r.left, r.right) for r in ratings[-_REMEMBERED:]]
 
     def _ask(self, inquiry: Inquiry, generated: Sequences) -> int:
