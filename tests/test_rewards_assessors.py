@@ -187,6 +187,7 @@ def test_a_first_batch_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"min_ratings": -1}, "min_ratings is -1"),
         ({"random_share": 2}, "random_share is 2; expected a share"),
         ({"caution": -1}, "caution is -1; expected at least 0"),
+        ({"gold": "nowhere.csv"}, "there is no rating in gold='nowhere.csv'"),
         ({"members": 1}, "members is 1; expected a whole number, at least 2"),
     ],
 )
