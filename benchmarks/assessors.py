@@ -10,9 +10,10 @@ Afterwards the store has to hold every acknowledged answer, once, nothing else, 
 often than it was wanted. ``--url`` names the database, a fresh SQLite file otherwise, and for
 PostgreSQL ``postgresql+psycopg://user@host/name``.
 
-Floors: none lost, none doubled, none too many; 99 of 100 answers within 3 seconds (fifty people who
-answer every other second are a load of 25 answers a second, and wait far less). Exits 1 when one is
-missed. The machine's load and the disk's speed are in these figures.
+Floors: none lost, none doubled, none too many; 99 of 100 answers within 5 seconds, on two cores
+that others keep busy. Exits 1 when one is missed. The machine's load and the disk's speed are in
+these figures. Fifty raters who never pause wait for each other: a reply takes fifty times what the
+server needs for one. People who answer every other second are at most 25 answers a second.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from tokengym.rewards.assessors.store import Item, Store
 
 from .reporting import new_table
 
-SLOWEST = 3.0  # seconds, of 99 answers in 100
+SLOWEST = 5.0  # seconds, of 99 answers in 100
 PERCENTILES = (50, 90, 99, 100)
 
 
@@ -232,14 +233,12 @@ class Load:
 
 def print_table(result: Result) -> None:
     """The result, for people."""
-    columns = ["database", "raters", "seconds", "ratings", "a second", *result.milliseconds]
     table = new_table(
-        "answers until they are acknowledged, in milliseconds",
-        [*columns, "lost", "doubled", "too many"],
+        f"{result.raters} raters at once for {result.seconds:.0f} s, milliseconds to the reply",
+        ["database", "ratings", "a second", *result.milliseconds, "lost", "doubled", "too many"],
     )
     table.add_row(
-        *(result.database, str(result.raters), f"{result.seconds:.1f}", f"{result.ratings:,}"),
-        f"{result.ratings / result.seconds:.1f}",
+        *(result.database, f"{result.ratings:,}", f"{result.ratings / result.seconds:.1f}"),
         *(f"{value:.0f}" for value in result.milliseconds.values()),
         *(str(count) for count in (result.lost, result.doubled, result.too_many)),
     )

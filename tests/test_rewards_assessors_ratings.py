@@ -35,6 +35,12 @@ def test_what_is_written_is_read(tmp_path: Path, format: str) -> None:
     assert RatingsFile(path, form="pair").ratings(after=first + 1) == found[2:]
 
 
+def test_a_note_is_no_formula_in_a_spreadsheet() -> None:
+    note = '=HYPERLINK("http://evil.example")'
+    row = write_ratings([Rating(1, "anna", "C", None, "yes", note=note)], "csv").split("\n")[1]
+    assert ""","'=HYPERLINK(""" in row
+
+
 @pytest.mark.parametrize(
     ("name", "head", "line"),
     [

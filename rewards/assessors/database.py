@@ -52,8 +52,8 @@ class Database:
     def writing(self, durable: bool = True) -> Iterator[Connection]:
         """A transaction that has changed nothing when it fails, and is on disk when it ends.
 
-        One that is not durable may be lost when the machine goes down, not when a process does; it
-        is on disk with the next durable one.
+        One that is not durable may be lost from SQLite when the machine goes down, not when a
+        process does; it is on disk with the next durable one.
         """
         with self._named_errors(), self._turn, self._engine.connect() as connection:
             connection.execution_options(durable=durable)
@@ -90,7 +90,7 @@ def _engine(url: str) -> Engine:
     )
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite if sqlite else _begin_postgresql)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -109,8 +109,3 @@ def _begin_sqlite(connection: Connection) -> None:
     synchronous = "FULL" if options.get("durable") else "NORMAL"
     connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin_postgresql(connection: Connection) -> None:
-    if connection.get_execution_options().get("durable") is False:
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

@@ -142,7 +142,10 @@ def write_ratings(ratings: Iterable[Rating], format: str) -> str:
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, [field.name for field in fields(Rating)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        if row["note"].startswith(("=", "+", "-", "@", "\t", "\r")):
+            row["note"] = "'" + row["note"]  # else a spreadsheet runs it as a formula
+        writer.writerow(row)
     return file.getvalue().encode("utf-8", "replace").decode()  # lone surrogates are no UTF-8
 
 
