@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def test_ratings_in_a_file_that_grows_are_learnt(tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], now) for name, now in reward.state()[0].items())
     spread = reward.take_statistics()["spread"]
     assert 0 < spread < 0.5
+
+
+def test_ratings_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    ratings = pairs(12, seed=0)
+    write(path, [replace(each, left="no such letters") for each in ratings])
+    reward = from_file(path)
+    assert update(reward)["unreadable"] == 12
+    write(path, [*ratings, replace(ratings[0], left="z")])
+    reward = from_file(path)
+    found = update(reward)
+    assert (found["ratings"], found["unreadable"]) == (12, 1)
 
 
 def test_caution_is_taken_from_the_mean(tmp_path: Path) -> None:
@@ -174,6 +187,7 @@ def test_a_first_batch_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"min_ratings": -1}, "min_ratings is -1"),
         ({"random_share": 2}, "random_share is 2; expected a share"),
         ({"caution": -1}, "caution is -1; expected at least 0"),
+        ({"gold": "nowhere.csv"}, "there is no rating in gold='nowhere.csv'"),
         ({"members": 1}, "members is 1; expected a whole number, at least 2"),
     ],
 )

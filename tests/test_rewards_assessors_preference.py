@@ -144,7 +144,7 @@ def test_a_member_is_a_gru_and_the_mean_of_its_states() -> None:
 
 
 def test_utilities_and_noise_are_recovered() -> None:
-    # Six seeds gave correlations from 0.93 to 0.97 (sd 0.02): below 0.8 by chance once in 10^6.
+    # Other seeds: correlations of 0.966 (sd 0.011), gains of 0.22 nats (sd 0.03).
     made = fitted(pairs(250, seed=0))
     held_out = texts(300, seed=1)
     mean_B = made.utilities(LETTERS.encode(held_out).tokens_BT).mean(dim=0)
@@ -155,28 +155,29 @@ def test_utilities_and_noise_are_recovered() -> None:
 
 
 def test_biases_and_discriminations_are_recovered() -> None:
-    # 200 answers of each; the second leans to the left by 2, the third answers at random.
+    # 200 answers of each; the second leans to the left by 2, the third answers at random. Other
+    # seeds: 1.42 (sd 0.26), shrunk; -0.03 (sd 0.24); and 0.16 (sd 0.03) of the discrimination.
     ratings = pairs(400, seed=3, bias=(0.0, 2.0))
     random = pairs(200, seed=4, know=0.0)
     ratings += [Rating(r.id + 400, "c", r.left, r.right, r.answer) for r in random]
     effects = fitted(ratings).effects
     bias_J, slope_J = effects.bias_MJ.mean(dim=0), effects.log_discrimination_MJ.mean(dim=0).exp()
-    assert 1.0 < bias_J[1] - bias_J[0] < 3.0  # standard error about 0.3, shrunk by a tenth
-    assert abs(bias_J[0]) < 0.75
-    assert slope_J[2] < 0.75 * slope_J[:2].min()
+    assert 0.5 < bias_J[1] - bias_J[0] < 2.5
+    assert abs(bias_J[0]) < 1
+    assert slope_J[2] < 0.5 * slope_J[:2].min()
 
 
 @pytest.mark.parametrize("form", ["scale", "yes_no"])
 def test_scales_are_learnt_by_the_same_utility(form: Form) -> None:
     columns = COLUMNS[form]
     shown, ratings = texts(150, seed=5), []
-    for place, text in enumerate(shown):  # two assessors, of whom one rates a level lower
-        level = round((worth(text) + 3) / 6 * (len(columns) - 1)) - place % 2
+    for place, text in enumerate(shown):  # two assessors, of whom the second is stricter
+        level = round((worth(text) - place % 2 + 3) / 6 * (len(columns) - 1))
         answer = columns[min(max(level, 0), len(columns) - 1)]
         ratings.append(Rating(place + 1, "ab"[place % 2], text, None, answer))
     made = fitted(ratings, form)
     good, bad = made.preferred(LETTERS.encode(["aaaaaa", "dddddd"]).tokens_BT).mean(dim=0)
-    assert good > 0.6 > 0.4 > bad
+    assert good > 0.6 > 0.4 > bad  # other seeds: 0.77 and 0.26 of yes or no, sd 0.07 each
     bias_J = made.effects.bias_MJ.mean(dim=0)
     assert bias_J[0] > bias_J[1]
 
@@ -228,7 +229,7 @@ def test_the_temperature_is_the_likeliest() -> None:
     made.effects.widened(1)
     made.utilities = lambda tokens_BT: 2 * truth_B.repeat(3, 1)  # type: ignore[method-assign]
     made._calibrate(given)  # of utilities twice as large as they should be
-    assert made.temperature == pytest.approx(0.5, rel=0.25)  # its standard error is 0.05
+    assert made.temperature == pytest.approx(0.5, rel=0.25)  # sd 0.03 over seeds
     assert made.metrics["calibration_error"] < 0.08
 
 

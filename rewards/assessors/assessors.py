@@ -111,6 +111,8 @@ class Assessors(TrainableReward):
         self.min_ratings, self.queue, self.caution = min_ratings, queue, caution
         self.random_share, self.repeat_share = random_share, repeat_share
         self.gold = [] if gold is None else RatingsFile(gold, form=form).ratings()
+        if gold is not None and not self.gold:
+            raise ValueError(f"there is no rating in gold={gold!r}; is it the right file?")
         self.gold_share = gold_share if self.gold else 0.0
         self.members, self.hidden = members, hidden
         self.vocabulary: Vocabulary | None = None
@@ -250,9 +252,10 @@ class Assessors(TrainableReward):
             return
         self.seen, self.known = ratings[-1].id, len(ratings)
         given = self.model.read(ratings, self.max_length)
+        unread = len(ratings) - (0 if given is None else len(given))
+        self.figures = {**reliability(ratings), "unreadable": float(unread)}
         if given is not None:
             self.model.fit(given)
-            self.figures = reliability(ratings)
             self.rated = [(r.left, r.right) for r in ratings[-_REMEMBERED:]]
 
     def _ask(self, inquiry: Inquiry, generated: Sequences) -> int:

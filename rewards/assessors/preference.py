@@ -31,9 +31,7 @@ sigmoid(temperature (u(x) - u(y))) over these y, in [0, 1]. With temperature 0 a
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +39,7 @@ from torch import Tensor, nn
 
 from ..discriminators.calibration import expected_calibration_error
 from ..state import State, check_shapes, with_prefix
+from .answered import Answered, read_answers
 from .answers import COLUMNS, answer_log_probs
 from .ratings import Form, Rating
 from .utility import Utilities
@@ -59,32 +58,6 @@ _DECAY = 1e-2  # of the encoders' weights
 _SD_UTILITY, _SD_BIAS, _SD_LOG_DISCRIMINATION = 2.0, 1.0, 0.5  # of the priors
 _REFERENCES = 512
 _CHUNK = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """R ratings of N different texts as tensors.
-
-    Args:
-        tokens_NT: int64, the texts.
-        left_R: which of them was shown (on the left).
-        right_R: which on the right; of a form without pairs the same one.
-        answer_R: the column of the answer.
-        assessor_R: who answered.
-        fold_R: the fold, which the member of the same number never sees.
-        random_R: bool, whether it was asked at random.
-    """
-
-    tokens_NT: Tensor
-    left_R: Tensor
-    right_R: Tensor
-    answer_R: Tensor
-    assessor_R: Tensor
-    fold_R: Tensor
-    random_R: Tensor
-
-    def __len__(self) -> int:
-        return len(self.answer_R)
 
 
 class Effects(nn.Module):
@@ -176,39 +149,10 @@ class PreferenceModel:
     # --- learning -----------------------------------------------------------------------------
 
     def read(self, ratings: Sequence[Rating], max_length: int) -> Answered | None:
-        """Ratings as tensors; those of texts that cannot be read are left out. None: none is left.
-
-        A text cannot be read that holds a token which the vocabulary lacks, or more than
-        ``max_length``.
-        """
-        places: dict[str, int | None] = {}
-        rows: list[tuple[int, int, int, int, int, bool]] = []
-        texts: list[str] = []
-        for rating in ratings:
-            shown = [rating.left, rating.left if rating.right is None else rating.right]
-            for text in shown:
-                if text not in places:
-                    readable = self._fits(text, max_length)
-                    places[text] = len(texts) if readable else None
-                    texts += [text] * readable
-            left, right = (places[text] for text in shown)
-            if left is None or right is None or rating.answer not in COLUMNS[self.form]:
-                continue
-            if rating.assessor not in self.assessors:
-                self.assessors.append(rating.assessor)
-            answer = COLUMNS[self.form].index(rating.answer)
-            who, fold = self.assessors.index(rating.assessor), _fold(shown, self.members)
-            rows.append((left, right, answer, who, fold, rating.kind == "random"))
-        if not rows:
-            return None
-        tokens_NT = self.vocabulary.encode(texts).tokens_BT
-        left_R, right_R, answer_R, assessor_R, fold_R, random_R = torch.tensor(rows).T
-        return Answered(tokens_NT, left_R, right_R, answer_R, assessor_R, fold_R, random_R.bool())
-
-    def _fits(self, text: str, max_length: int) -> bool:
-        if self.vocabulary.first_unknown(text) is not None:
-            return False
-        return int(self.vocabulary.encode([text]).lengths_B[0]) <= max_length
+        """Ratings as tensors (``read_answers``); assessors that are new are noted."""
+        return read_answers(
+            ratings, self.form, self.vocabulary, max_length, self.assessors, self.members
+        )
 
     def fit(self, given: Answered) -> None:
         """Learn from all ratings that stand, going on from the weights as they are.
@@ -342,6 +286,9 @@ class PreferenceModel:
         self.effects.to(device)
         self.temperature = float(state["temperature"])
         self.reference_MS = tensors["reference"].to(device)
+        if self.reference_MS.ndim != 2 or len(self.reference_MS) != self.members:
+            shape = tuple(self.reference_MS.shape)
+            raise ValueError(f"the reference has the shape {shape}; expected ({self.members}, S)")
         self.metrics = {str(name): float(value) for name, value in state["metrics"].items()}
         self.fitted = bool(state["fitted"])
 
@@ -364,8 +311,3 @@ def quality(log_probs_RK: Tensor, answer_R: Tensor) -> dict[str, float]:
         "log_loss": -float(log_probs_RK[rows_R, answer_R].double().mean()),
         "calibration_error": expected_calibration_error(sure_R[right_R], sure_R[~right_R]),
     }
-
-
-def _fold(shown: Sequence[str], folds: int) -> int:
-    """The fold of what was shown, whichever side it stood on; the same in every process."""
-    return zlib.crc32("\n".join(sorted(shown)).encode("utf-8", "surrogatepass")) % folds
