@@ -8,69 +8,8 @@ of its own. Exits 1 when a floor is missed that one of the files beside this one
 
 from __future__ import annotations
 
-import argparse
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
-
-from ..results import CPU_SECONDS, Figures, Row, Study, parser_of, table
-from . import adversarial, estimators, latent, limits, molecules, text
-from .case import Case, Part
-
-Place = tuple[str, str, int]  # a part's name, a case's label, a seed
-
-
-def parts(options: argparse.Namespace) -> list[Part]:
-    """Every table."""
-    quick, folder = bool(options.quick), folder_of(options)
-    return [
-        *limits.parts(quick),
-        latent.part(quick),
-        molecules.part(folder, quick),
-        text.part(options.data, options.text_seconds, quick),
-        *adversarial.parts(quick),
-        estimators.part(quick),
-    ]
-
-
-def folder_of(options: argparse.Namespace) -> Path:
-    """Where the study keeps its cases, and what they share."""
-    folder: Path = Study("supervised", options).folder
-    return folder
-
-
-def places(options: argparse.Namespace) -> list[Place]:
-    """Every case and seed, the first seeds first."""
-    return [
-        (part.name, case.label, seed)
-        for seed in range(options.seeds)
-        for part in parts(options)
-        for case in part.cases
-        if seed < case.seeds
-    ]
-
-
-def kept(study: Study, part: Part, case: Case, seed: int) -> Figures | None:
-    """The figures of a case, computed where they are missing."""
-    label = f"{part.name}, {case.label}" if case.label else part.name
-    return study.case(label, seed, case.settings, partial(case.figures, seed))
-
-
-def compute(options: argparse.Namespace, place: Place) -> None:
-    """One case, kept by its study."""
-    name, label, seed = place
-    [part] = [part for part in parts(options) if part.name == name]
-    [case] = [case for case in part.cases if case.label == label]
-    kept(Study("supervised", options), part, case, seed)
-
-
-def compute_side_by_side(options: argparse.Namespace) -> None:
-    """All cases that are missing, in so many processes."""
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(partial(compute, options), places(options)):
-            pass
-    options.fresh = False
+from ..results import CPU_SECONDS, Row, Study, parser_of, table
+from .parts import NAME, compute_side_by_side, kept, parts
 
 
 def main() -> int:
@@ -82,7 +21,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.processes > 1:
         compute_side_by_side(options)
-    study = Study("supervised", options)
+    study = Study(NAME, options)
     shown, missed = [], []
     for part in parts(options):
         of_cases = []

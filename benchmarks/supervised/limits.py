@@ -57,7 +57,7 @@ class Fit:
     batch_size: int
     learning_rate: float
 
-    def learner(self, source: StepSource, seed: int) -> Learner:
+    def learner(self, source: StepSource, data: Sequences, seed: int) -> Learner:
         """Fitted."""
         learner = TeacherForcing(
             self.policy,
@@ -70,7 +70,7 @@ class Fit:
             seed=seed,
             device="cpu",
         )
-        return learner.fit(source.sample(self.size, seed=1 + seed), max_epochs=1)
+        return learner.fit(data, max_epochs=1)
 
 
 GRU_32: dict[str, int] = {"embedding": 16, "hidden": 32}
@@ -124,11 +124,12 @@ def above_the_limit(
     """The gap, and the distance to the limit."""
     source = source_of()
     with cpu_clock() as clock:
-        learner = fit.learner(source, seed)
+        data = source.sample(fit.size, seed=1 + seed)
+        learner = fit.learner(source, data, seed)
     fresh = source.sample(fresh_size, seed=FRESH_SEED)
     gap, entropy = divergence(source, learner.policy, fresh), source.entropy()
     order = 0 if isinstance(source, MarkovSource) else 1
-    counted = counted_nll(source.sample(fit.size, seed=1 + seed), fresh, order)
+    counted = counted_nll(data, fresh, order)
     return {
         "gap": scaled(gap, 1000 * len(fresh) / fresh.num_tokens),
         "percent": scaled(gap, 100 / (counted - entropy.value)),
@@ -196,7 +197,7 @@ def exposure_part(quick: bool) -> Part:
 def exposure(fit: Fit, size: int, seed: int) -> Figures:
     """Of each length."""
     source = MarkovSource.random(0)
-    policy = fit.learner(source, seed).policy
+    policy = fit.learner(source, source.sample(fit.size, seed=1 + seed), seed).policy
     found: Figures = {}
     for times in TIMES:
         long = MarkovSource(source.transition_KK, length=times * _T)
