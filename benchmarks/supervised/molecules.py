@@ -20,14 +20,12 @@ from typing import Any
 
 import torch
 from rdkit.Chem.QED import qed
-from tokengym.agents import sample
 from tokengym.envs import Sequences, Task, make_task
 from tokengym.rewards.molecules import canonical_smiles, molecule
 from tokengym.rewards.molecules.properties import crippen_logp
 from tokengym.train.evaluation import figures_of_texts, further_figures
 from tokengym.train.metrics import Estimate, mean_of, share_of
 from tokengym.train.supervised import AAE, VRAE, Learner, TeacherForcing
-from tokengym.train.supervised.conditional import Scaling
 from tokengym.train.supervised.latent import LatentLearner
 from torch import Tensor
 
@@ -153,17 +151,12 @@ def written(
     """Fit, write what is asked for, and measure it."""
     task, learn, held_out = data_of(sizes)
     learner = learner_of(sizes, task, kind, conditional, options, seed)
-    assert learn.condition_B is not None
-    scaling = Scaling(len(PROPERTIES))
-    scaling.measure(learn.condition_B)
-    fit_on = learn if conditional else without(learn)
-    if conditional and kind == "TeacherForcing":
-        fit_on = learn.given(scaling(learn.condition_B))
     with cpu_clock() as clock:
-        learner.fit(fit_on, max_epochs=sizes.epochs)
+        learner.fit(learn if conditional else without(learn), max_epochs=sizes.epochs)
     assert held_out.condition_B is not None
     asked_BC = held_out.condition_B[torch.arange(sizes.written) % len(held_out)]
-    found = write(learner, conditional, asked_BC, scaling, seed)
+    condition = asked_BC if conditional else None  # whether it is heard or not
+    found = learner.sample(len(asked_BC), condition=condition, seed=seed)
     figures = texts_figures(task, found, learn, kept) | heard(asked_BC, properties_of(found.texts))
     if isinstance(learner, LatentLearner):
         some = held_out[: sizes.rebuilt]
@@ -179,11 +172,10 @@ def without(sequences: Sequences) -> Sequences:
 def learner_of(
     sizes: Sizes, task: Task, kind: str, conditional: bool, options: dict[str, Any], seed: int
 ) -> Learner:
-    """By its name; teacher forcing of a policy with a condition is conditional of itself."""
-    policy_kwargs: dict[str, Any] = {"hidden": sizes.hidden, "embedding": 64}
+    """By its name."""
     common: dict[str, Any] = {
         "vocabulary": task.vocabulary,
-        "policy_kwargs": policy_kwargs,
+        "policy_kwargs": {"hidden": sizes.hidden, "embedding": 64},
         "batch_size": 64,
         "learning_rate": 4e-3,
         "schedule": "cosine",
@@ -192,24 +184,11 @@ def learner_of(
         "seed": seed,
         "device": "cpu",
     }
-    if kind == "TeacherForcing":
-        if conditional:
-            policy_kwargs["condition_size"] = len(PROPERTIES)
-        return TeacherForcing("GRU", **common)
     number = len(PROPERTIES) if conditional else 0
+    if kind == "TeacherForcing":
+        return TeacherForcing("GRU", properties=number, **common)
     made = VRAE if kind == "VRAE" else AAE
     return made("GRU", properties=number, **LATENT_OPTIONS, **options, **common)
-
-
-def write(
-    learner: Learner, conditional: bool, asked_BC: Tensor, scaling: Scaling, seed: int
-) -> Sequences:
-    """A molecule for every request, whether it is heard or not."""
-    n = len(asked_BC)
-    if isinstance(learner, LatentLearner):
-        return learner.sample(n, condition=asked_BC if conditional else None, seed=seed)
-    condition = scaling(asked_BC) if conditional else None
-    return sample(learner.policy, n, max_length=learner.max_length, condition=condition, seed=seed)
 
 
 def heard(asked_BC: Tensor, found_BC: Tensor) -> Figures:
