@@ -13,8 +13,9 @@ import torch
 from tokengym.agents import Reinforce
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 from tokengym.rewards import Assessors, RepetitionPenalty, make_reward
+from tokengym.rewards.assessors.answered import read_answers
 from tokengym.rewards.assessors.inquiry import Patience, domain_of
-from tokengym.rewards.assessors.ratings import write_ratings
+from tokengym.rewards.assessors.ratings import Rating, write_ratings
 
 from .test_rewards_assessors_preference import LETTERS, T, pairs, texts
 
@@ -80,6 +81,17 @@ def test_ratings_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     reward = from_file(path)
     found = update(reward)
     assert (found["ratings"], found["unreadable"]) == (12, 1)
+
+
+def test_samples_that_ran_to_the_limit_are_read_as_they_were_written() -> None:
+    vocabulary = Vocabulary.from_tokens(list("ab"), "characters")
+    ratings = [Rating(1, "ann", "ab" * 3, "b", "left"), Rating(2, "ann", "ab" * 4, "b", "left")]
+    given = read_answers(ratings, "pair", vocabulary, 6, [], folds=2)
+    assert given is not None
+    assert len(given) == 1  # the other has eight letters
+    written = vocabulary.encode(["ab" * 3], end=False).tokens_BT[0]
+    assert torch.equal(given.tokens_NT[0], written)
+    assert vocabulary.eos in given.tokens_NT[1]
 
 
 def test_caution_is_taken_from_the_mean(tmp_path: Path) -> None:
