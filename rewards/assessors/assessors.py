@@ -20,6 +20,7 @@ arXiv 2310.02743).
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -130,7 +131,8 @@ class Assessors(TrainableReward):
     def adopt_folder(self, folder: Path) -> None:
         """Keep the ratings there, if nothing else was said."""
         if self.store is None:
-            self.store = f"sqlite:///{folder / 'ratings.sqlite'}"
+            path = str(folder / "ratings.sqlite").replace("%", "%25").replace("?", "%3F")
+            self.store = f"sqlite:///{path}"
 
     def prepare(self, vocabulary: Vocabulary, max_length: int, device: torch.device | str) -> None:
         """Make the model; later calls only move it.
@@ -213,7 +215,7 @@ class Assessors(TrainableReward):
             ValueError: no store was named, outside a run.
             StoreError: it could not be used in the first update.
         """
-        inquiry = self._open()
+        inquiry = self.open()
         waiting = 0
         if inquiry is not None:
             self._learn(self._patience.tried(lambda: self._enough_new(inquiry)))
@@ -221,11 +223,18 @@ class Assessors(TrainableReward):
             if not self._enough:
                 self._wait(inquiry, waiting)
         self.updates += 1
+        if self._patience.failing:
+            self.close()  # what took its place, or came back, is opened anew
         state = {"waiting": float(waiting), "unreachable": float(self._patience.failing)}
         return {**self.model.metrics, **self.figures, **state}
 
-    def _open(self) -> Inquiry | None:
-        """The question; an error only when a run begins."""
+    def open(self) -> Inquiry | None:
+        """The question; None where it cannot be had, which is an error when a run begins.
+
+        Raises:
+            ValueError: no store was named, outside a run; or in its file is what is no rating.
+            OSError: it cannot be used.
+        """
         if self._inquiry is None:
             if self.store is None:
                 raise ValueError(
@@ -236,6 +245,7 @@ class Assessors(TrainableReward):
             arguments = self.store, self.question, self.form, self.domain
             if self.updates == 0:
                 self._inquiry = open_inquiry(*arguments)
+                self._inquiry.ratings()
             else:
                 self._inquiry = self._patience.tried(lambda: open_inquiry(*arguments))
         return self._inquiry
@@ -243,6 +253,9 @@ class Assessors(TrainableReward):
     def _enough_new(self, inquiry: Inquiry) -> list[Rating] | None:
         """All ratings that stand, once a fifth of those known came anew."""
         new = inquiry.ratings(self.seen)
+        if not new and self.seen and (standing := inquiry.ratings()):
+            if standing[-1].id < self.seen:  # another store, or a file that was begun anew
+                self.seen, new = 0, standing
         enough = len(new) >= max(_LEAST_NEW, _SHARE_NEW * self.known)
         return inquiry.ratings() if enough else None  # withdrawn ones are gone
 
@@ -254,6 +267,13 @@ class Assessors(TrainableReward):
         given = self.model.read(ratings, self.max_length)
         unread = len(ratings) - (0 if given is None else len(given))
         self.figures = {**reliability(ratings), "unreadable": float(unread)}
+        if 2 * unread > len(ratings):
+            warnings.warn(
+                f"{unread} of {len(ratings)} ratings are left out: their texts, such as "
+                f"{ratings[-1].left[:80]!r}, have tokens that the vocabulary lacks, or more than "
+                f"{self.max_length}",
+                stacklevel=2,
+            )
         if given is not None:
             self.model.fit(given)
             self.rated = [(r.left, r.right) for r in ratings[-_REMEMBERED:]]
