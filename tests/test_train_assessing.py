@@ -120,3 +120,24 @@ def test_what_cannot_be_assessed_says_what_to_do(
     Path("a/config.yaml").write_text(re.sub("reward: .*", f'reward: "{reward}"', CONFIG))
     ended("assess", "a", code=2)
     assert message in capsys.readouterr().err
+
+
+def test_what_is_mistyped_says_so_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("red sea\nblue sky\n")
+    Path("a").mkdir()
+    Path("a/config.yaml").write_text(CONFIG)
+    ended("assess", "a", "--component", "assesors", code=2)
+    assert "has the assessors assessors; name one with" in capsys.readouterr().err
+    ended("assess", "a", "--assessors", "anna,<b>", "--port", "0", code=2)
+    printed = capsys.readouterr()
+    assert "name is '<b>'" in printed.err
+    assert "#" not in printed.out  # no link
+    wrong = CONFIG.replace("queue=20", "store='sqlite:///missing/ratings.sqlite'")
+    Path("wrong.yaml").write_text(wrong)
+    ended("train", "wrong.yaml", "--run", "b", code=2)
+    printed = capsys.readouterr()
+    assert "unable to open database file" in printed.err
+    assert "teacher forcing" not in printed.err  # which may take hours
