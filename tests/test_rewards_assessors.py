@@ -147,9 +147,9 @@ def test_an_agent_learns_with_it_and_its_checkpoint_keeps_it(tmp_path: Path) -> 
 def test_a_file_that_is_wrong_from_the_beginning_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("assessor;left;right;answer\nann;ab;cd;left\n")
-    with pytest.raises(RatingsError, match="line 2 .* has no assessor and no left"):
+    with pytest.raises(RatingsError, match=r"line 2 .* has no assessor and no left"):
         update(from_file(path))
-    with pytest.raises(FileNotFoundError, match="there is no folder .*misspelt; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*misspelt; make it first"):
         update(from_file(tmp_path / "misspelt" / "ratings.csv"))
 
 

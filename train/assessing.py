@@ -96,18 +96,18 @@ def _serve(inquiry: StoreInquiry, options: Namespace, console: Console) -> None:
         raise RunError("--assessors names nobody; expected names such as anna,ben")
     for name in names:
         check_name(name)  # all, before one of them gets a link
-    owner = new_token()
-    app = make_app(inquiry.store, inquiry.id, owner_token=owner, host=options.host)
+    owner, store = new_token(), inquiry.store
+    app = make_app(store, inquiry.id, owner_token=owner, host=options.host)
     listening = listen(options.host, options.port)
     host = socket.gethostname() if options.host in ("0.0.0.0", "::") else options.host
     host = f"[{host}]" if ":" in host else host
     place = f"http://{host}:{listening.getsockname()[1]}"
     for name in names:
-        console.print(f"{name:12} {place}/#{inquiry.store.add_assessor(name)}", soft_wrap=True)
+        console.print(f"{name:12} {place}/#{store.add_assessor(name)}", soft_wrap=True)
     console.print(f"{'overview':12} {place}/overview#{owner}", soft_wrap=True)
     console.print(
-        f"{inquiry.waiting()} questions are waiting in {inquiry.store.name}. Ctrl-C closes the page; a link is a key, and "
-        "those printed before for these names do not open it any more",
+        f"{inquiry.waiting()} questions are waiting in {store.name}. Ctrl-C closes the page; a "
+        "link is a key, and those printed before for these names do not open it any more",
         soft_wrap=True,
     )
     with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
