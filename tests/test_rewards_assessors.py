@@ -14,7 +14,7 @@ from tokengym.agents import Reinforce
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 from tokengym.rewards import Assessors, RepetitionPenalty, make_reward
 from tokengym.rewards.assessors.answered import read_answers
-from tokengym.rewards.assessors.inquiry import Patience, domain_of
+from tokengym.rewards.assessors.inquiry import Patience, StoreInquiry, domain_of
 from tokengym.rewards.assessors.ratings import Rating, RatingsError, write_ratings
 
 from .test_rewards_assessors_preference import LETTERS, T, pairs, texts
@@ -375,3 +375,19 @@ def test_a_store_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
     found = update(reward, seed=4)
     assert (found["ratings"], found["waiting"]) == (10, 10)
     reward.close()
+
+
+def test_a_run_does_not_wait_long_for_others_to_finish_writing(tmp_path: Path) -> None:
+    reward = stored(tmp_path)
+    inquiry = reward.open()
+    assert isinstance(inquiry, StoreInquiry)
+    with inquiry.store._database.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000  # not 30 s
+    reward.close()
+
+
+def test_the_name_of_a_store_has_no_password() -> None:
+    pytest.importorskip("psycopg")
+    database = pytest.importorskip("tokengym.rewards.assessors.database")
+    name = database.Database("postgresql+psycopg://ann:secret@localhost/ratings").name
+    assert name == "postgresql+psycopg://ann:***@localhost/ratings"
