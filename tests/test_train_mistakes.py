@@ -55,7 +55,7 @@ TRAIN = ["train", "small.yaml", "--run", "a"]
         (["report", "list"], "config.yaml is no configuration of a run"),
         (["evaluate", "other"], "config.yaml is no configuration of a run"),
         (["sample", "latin"], "config.yaml is no YAML"),
-        ([], "expected a command: train, fit, sample, evaluate, report, weigh, check, tasks"),
+        ([], "expected a command: train, fit, sample, evaluate, report, weigh, assess, check"),
         (["train", "small.yaml", "--reward", "qe"], "(one of your own is written 'module:attr"),
     ],
     ids=str,
