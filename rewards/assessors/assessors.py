@@ -75,6 +75,7 @@ class Assessors(TrainableReward):
 
     name = "assessors"
     credit = "terminal"
+    from_outside = True
     range = (0.0, 1.0)
 
     def __init__(
