@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import HumanOutputFormat
 from stable_baselines3.common.utils import configure_logger
 
 from ..envs import Sequences
+from ..rewards import TrainableReward
 from .assembled import Pretraining, Purpose
 from .counter_rng import fold_in
 from .divergence import learning_from
@@ -168,7 +169,7 @@ class TaughtAgent(StoredAgent):
             rows = torch.randint(len(real), (n,))
             for name, reward in self._trainable_rewards().items():
                 with learning_from({"real": real[rows], "generated": generated}):
-                    found = reward.update(real[rows], generated)
+                    found = _updated(reward, real[rows], generated)
                 world().align(reward.network)
                 metrics |= {f"{name}/{key}": value for key, value in found.items()}
         return metrics
@@ -192,3 +193,14 @@ class TaughtAgent(StoredAgent):
         for form in self.logger.output_formats:
             if isinstance(form, HumanOutputFormat):
                 form.max_length = _LONGEST_NAME  # two names that are cut alike would be an error
+
+
+def _updated(reward: TrainableReward, real: Sequences, generated: Sequences) -> dict[str, float]:
+    """Update a reward; all processes are to know the same of what comes from outside."""
+    if world().size == 1 or not reward.from_outside:
+        return reward.update(real, generated)
+    with torch.random.fork_rng():  # the others draw nothing meanwhile
+        found, state = world().first(lambda: (reward.update(real, generated), reward.state()))
+    if not world().is_first:
+        reward.restore(*state)
+    return found

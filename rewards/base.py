@@ -275,9 +275,12 @@ class TrainableReward(Reward):
         network: its weights; exists once ``prepare`` was called.
         optimizer: what updates them.
         updates: how many updates it has had.
+        from_outside: whether it learns from what may change at any moment, such as ratings; of
+            several processes the first then learns for all.
     """
 
     credit: Credit = "rollouts"
+    from_outside: bool = False
     network: nn.Module
     optimizer: torch.optim.Optimizer
     updates: int = 0

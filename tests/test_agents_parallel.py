@@ -23,7 +23,13 @@ from tokengym.agents.parallel import (
     world,
 )
 from tokengym.envs import Task, TokenEnv, Vocabulary
-from tokengym.rewards import ConvDiscriminator, FunctionObjective, SetObjective, objective
+from tokengym.rewards import (
+    Assessors,
+    ConvDiscriminator,
+    FunctionObjective,
+    SetObjective,
+    objective,
+)
 
 from .conftest import TokenSum
 
@@ -253,3 +259,31 @@ def test_shares_are_all_rows_once() -> None:
             assert [b for share in shares for b in range(rows)[share]] == list(range(rows))
             lengths = [share.stop - share.start for share in shares]
             assert max(lengths) - min(lengths) <= 1
+
+
+def test_what_comes_from_outside_is_learnt_by_the_first_for_all(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.from_tokens(["a", "b"], "characters")
+    ratings = [f"ann,{'a' * (n % 4 + 1)},{'b' * (n % 3 + 1)},left\n" for n in range(30)]
+    (tmp_path / "ratings0.csv").write_text("assessor,left,right,answer\n" + "".join(ratings))
+
+    def work(world: World) -> Any:
+        store = str(tmp_path / f"ratings{world.rank}.csv")  # of the second there is none yet
+        assessors = Assessors(store, "Which?", members=2, hidden=4)
+        discriminator = ConvDiscriminator(embedding=3, widths=(1,), filters=(2,), dropout=0.2)
+        task = Task(
+            name="Small",
+            vocabulary=vocabulary,
+            max_length=5,
+            reward=0.5 * assessors + 0.5 * discriminator,
+            load_data=lambda: vocabulary.encode(LINES),
+        )
+        agent = Reinforce("GRU", TokenEnv(task), seed=3, batch_size=4, discriminator_steps=2)
+        agent.learn(20)
+        return assessors.state(), discriminator.state()
+
+    one, other = each_of(2, tmp_path, work)
+    assert one[0][1]["known"] == 30
+    for (tensors, state), (others, other_state) in zip(one, other, strict=True):
+        assert state == other_state
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, others[name]), name

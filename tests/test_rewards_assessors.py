@@ -13,8 +13,9 @@ import torch
 from tokengym.agents import Reinforce
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary
 from tokengym.rewards import Assessors, RepetitionPenalty, make_reward
-from tokengym.rewards.assessors.inquiry import Patience, domain_of
-from tokengym.rewards.assessors.ratings import write_ratings
+from tokengym.rewards.assessors.answered import read_answers
+from tokengym.rewards.assessors.inquiry import Patience, StoreInquiry, domain_of
+from tokengym.rewards.assessors.ratings import Rating, RatingsError, write_ratings
 
 from .test_rewards_assessors_preference import LETTERS, T, pairs, texts
 
@@ -75,11 +76,23 @@ def test_ratings_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     ratings = pairs(12, seed=0)
     write(path, [replace(each, left="no such letters") for each in ratings])
     reward = from_file(path)
-    assert update(reward)["unreadable"] == 12
+    with pytest.warns(UserWarning, match="12 of 12 ratings are left out: .* 'no such letters'"):
+        assert update(reward)["unreadable"] == 12
     write(path, [*ratings, replace(ratings[0], left="z")])
     reward = from_file(path)
     found = update(reward)
     assert (found["ratings"], found["unreadable"]) == (12, 1)
+
+
+def test_samples_that_ran_to_the_limit_are_read_as_they_were_written() -> None:
+    vocabulary = Vocabulary.from_tokens(list("ab"), "characters")
+    ratings = [Rating(1, "ann", "ab" * 3, "b", "left"), Rating(2, "ann", "ab" * 4, "b", "left")]
+    given = read_answers(ratings, "pair", vocabulary, 6, [], folds=2)
+    assert given is not None
+    assert len(given) == 1  # the other has eight letters
+    written = vocabulary.encode(["ab" * 3], end=False).tokens_BT[0]
+    assert torch.equal(given.tokens_NT[0], written)
+    assert vocabulary.eos in given.tokens_NT[1]
 
 
 def test_caution_is_taken_from_the_mean(tmp_path: Path) -> None:
@@ -131,13 +144,31 @@ def test_an_agent_learns_with_it_and_its_checkpoint_keeps_it(tmp_path: Path) -> 
         assert torch.equal(tensor, loaded.policy.state_dict()[name]), name
 
 
+def test_a_file_that_is_wrong_from_the_beginning_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("assessor;left;right;answer\nann;ab;cd;left\n")
+    with pytest.raises(RatingsError, match=r"line 2 .* has no assessor and no left"):
+        update(from_file(path))
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*misspelt; make it first"):
+        update(from_file(tmp_path / "misspelt" / "ratings.csv"))
+
+
+def test_a_file_that_is_begun_anew_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    write(path, pairs(40, seed=0))
+    reward = from_file(path)
+    assert update(reward)["ratings"] == 40
+    write(path, pairs(20, seed=1))
+    assert update(reward)["ratings"] == 20
+
+
 def test_a_file_that_breaks_later_does_not_stop_a_run(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     write(path, pairs(20, seed=0))
     reward = from_file(path)
     known = update(reward)
     path.write_text("assessor,left,right,answer\nann,ab,cd,perhaps\n")
-    with pytest.warns(UserWarning, match="the assessors cannot be reached .*line 2"):
+    with pytest.warns(UserWarning, match="the ratings cannot be reached .*line 2"):
         found = update(reward)
     assert found == {**known, "unreachable": 1.0}
     assert update(reward)["unreachable"] == 1  # and says so once
@@ -204,6 +235,18 @@ def test_it_stands_in_expressions() -> None:
         assessors.update(batch(0), batch(1)) if assessors(batch(0)) else None
     reward.adopt_folder(Path("runs/a"))
     assert assessors.store == "sqlite:///runs/a/ratings.sqlite"
+
+
+def test_a_folder_of_any_name_holds_its_store(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    for name in ("what?", "20%20", "q?mode=memory", "a b#c@d:e"):
+        (tmp_path / name).mkdir()
+        reward = Assessors(question="Which?", **SMALL)
+        reward.adopt_folder(tmp_path / name)
+        reward.prepare(LETTERS, T, "cpu")
+        assert update(reward)["waiting"] > 0
+        assert (tmp_path / name / "ratings.sqlite").exists()
+        reward.close()
 
 
 def test_a_vocabulary_says_what_its_texts_are() -> None:
@@ -313,3 +356,38 @@ def test_a_store_that_cannot_be_opened_ends_a_run_at_its_beginning_alone(tmp_pat
     reward.updates = 3  # a run that is gone on with
     with pytest.warns(UserWarning, match="cannot be reached"):
         assert update(reward)["unreachable"] == 1
+
+
+def test_a_store_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
+    reward = stored(tmp_path)
+    update(reward)
+    answer_all(reward)
+    assert update(reward, seed=1)["ratings"] == 10
+    for file in tmp_path.glob("ratings.sqlite*"):
+        file.unlink()
+    with pytest.warns(UserWarning, match="was removed, or replaced by another, while it was in"):
+        assert update(reward, seed=2)["unreachable"] == 1
+    reward._patience = Patience()  # a second later
+    assert update(reward, seed=3)["unreachable"] == 0
+    answer_all(reward)
+    assert reward.seen == 10
+    reward.seen = 11  # it had come further in the one before
+    found = update(reward, seed=4)
+    assert (found["ratings"], found["waiting"]) == (10, 10)
+    reward.close()
+
+
+def test_a_run_does_not_wait_long_for_others_to_finish_writing(tmp_path: Path) -> None:
+    reward = stored(tmp_path)
+    inquiry = reward.open()
+    assert isinstance(inquiry, StoreInquiry)
+    with inquiry.store._database.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000  # not 30 s
+    reward.close()
+
+
+def test_the_name_of_a_store_has_no_password() -> None:
+    pytest.importorskip("psycopg")
+    database = pytest.importorskip("tokengym.rewards.assessors.database")
+    name = database.Database("postgresql+psycopg://ann:secret@localhost/ratings").name
+    assert name == "postgresql+psycopg://ann:***@localhost/ratings"

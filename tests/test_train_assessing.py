@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import signal
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -120,3 +121,43 @@ def test_what_cannot_be_assessed_says_what_to_do(
     Path("a/config.yaml").write_text(re.sub("reward: .*", f'reward: "{reward}"', CONFIG))
     ended("assess", "a", code=2)
     assert message in capsys.readouterr().err
+
+
+def test_a_link_for_every_address_names_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("red sea\nblue sky\n")
+    Path("a").mkdir()
+    Path("a/config.yaml").write_text(CONFIG)
+
+    def serve(_: object, listening: socket.socket) -> None:
+        listening.close()
+
+    monkeypatch.setattr("tokengym.rewards.assessors.serving.serve", serve)
+    monkeypatch.setattr("tokengym.train.assessing.socket.gethostname", lambda: "lab7")
+    ended("assess", "a", "--host", "0.0.0.0", "--port", "0")
+    printed = capsys.readouterr().out
+    assert re.match(r"me +http://lab7:\d+/#\S{43}\n", printed)
+    assert "0 questions are waiting in sqlite:///a/ratings.sqlite" in printed
+
+
+def test_what_is_mistyped_says_so_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("red sea\nblue sky\n")
+    Path("a").mkdir()
+    Path("a/config.yaml").write_text(CONFIG)
+    ended("assess", "a", "--component", "assesors", code=2)
+    assert "has the assessors assessors; name one with" in capsys.readouterr().err
+    ended("assess", "a", "--assessors", "anna,<b>", "--port", "0", code=2)
+    printed = capsys.readouterr()
+    assert "name is '<b>'" in printed.err
+    assert "#" not in printed.out  # no link
+    wrong = CONFIG.replace("queue=20", "store='sqlite:///missing/ratings.sqlite'")
+    Path("wrong.yaml").write_text(wrong)
+    ended("train", "wrong.yaml", "--run", "b", code=2)
+    printed = capsys.readouterr()
+    assert "unable to open database file" in printed.err
+    assert "teacher forcing" not in printed.err  # which may take hours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -42,7 +43,7 @@ def assess(options: Namespace, console: Console) -> None:
     else:
         _serve(inquiry, options, console)
         rated = len(store.ratings(question))
-        console.print(f"{rated} ratings in {store.url}", soft_wrap=True)
+        console.print(f"{rated} ratings in {store.name}", soft_wrap=True)
     inquiry.close()
 
 
@@ -56,7 +57,8 @@ def _inquiry(run: Path, component: str | None) -> StoreInquiry:
     task.reward.adopt_folder(run)
     named = task.reward.named()
     known = {name: each for name, each in named.items() if isinstance(each, Assessors)}
-    chosen = next(iter(known.values())) if len(known) == 1 else known.get(component or "")
+    alone = component is None and len(known) == 1
+    chosen = next(iter(known.values())) if alone else known.get(component or "")
     if chosen is None:
         raise RunError(
             f"the reward of {run} has the assessors {', '.join(known)}; name one with --component"
@@ -85,24 +87,27 @@ def _export(inquiry: StoreInquiry, path: Path, console: Console) -> None:
 
 def _serve(inquiry: StoreInquiry, options: Namespace, console: Console) -> None:
     """Print the links and serve until it is stopped."""
-    from ..rewards.assessors.access import new_token
+    from ..rewards.assessors.access import check_name, new_token
     from ..rewards.assessors.server import make_app
     from ..rewards.assessors.serving import listen, serve
 
     names = [name.strip() for name in options.assessors.split(",") if name.strip()]
     if not names:
         raise RunError("--assessors names nobody; expected names such as anna,ben")
-    owner = new_token()
-    app = make_app(inquiry.store, inquiry.id, owner_token=owner, host=options.host)
+    for name in names:
+        check_name(name)  # all, before one of them gets a link
+    owner, store = new_token(), inquiry.store
+    app = make_app(store, inquiry.id, owner_token=owner, host=options.host)
     listening = listen(options.host, options.port)
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    host = socket.gethostname() if options.host in ("0.0.0.0", "::") else options.host
+    host = f"[{host}]" if ":" in host else host
     place = f"http://{host}:{listening.getsockname()[1]}"
     for name in names:
-        console.print(f"{name:12} {place}/#{inquiry.store.add_assessor(name)}", soft_wrap=True)
+        console.print(f"{name:12} {place}/#{store.add_assessor(name)}", soft_wrap=True)
     console.print(f"{'overview':12} {place}/overview#{owner}", soft_wrap=True)
     console.print(
-        f"{inquiry.waiting()} questions are waiting. Ctrl-C closes the page; a link is a key, and "
-        "those printed before for these names do not open it any more",
+        f"{inquiry.waiting()} questions are waiting in {store.name}. Ctrl-C closes the page; a "
+        "link is a key, and those printed before for these names do not open it any more",
         soft_wrap=True,
     )
     with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended

@@ -22,7 +22,7 @@ from ..agents import SequenceAgent
 from ..agents.divergence import DivergenceError, save_divergence
 from ..agents.parallel import joined, world
 from ..envs import Sequences, Task, TokenEnv, make_task
-from ..rewards import Objective, Scores
+from ..rewards import Assessors, Objective, Scores
 from ..rewards.failures import first_failures
 from .config import FIXED, Changes, TrainConfig, changes, refuse_changes, task_options
 from .evaluation import (
@@ -175,6 +175,9 @@ class _Run:
 
     def do(self) -> bool:
         """All parts that are not done yet."""
+        for each in self.task.reward.components():
+            if isinstance(each, Assessors) and self._is_first:
+                each.open()  # a mistake there shows before pretraining, not after it
         for part in (self._pretrain, self._learn):
             part()
             self._save()

@@ -55,7 +55,7 @@ def read_answers(
     """Ratings as tensors; those of texts that cannot be read are left out. None: none is left.
 
     A text cannot be read that holds a token which the vocabulary lacks, or more than ``max_length``
-    of them.
+    of them. One of just so many was cut there, so it has no end token.
 
     Args:
         ratings: in this form.
@@ -84,7 +84,7 @@ def read_answers(
         rows.append((left, right, answer, who, _fold(shown, folds), rating.kind == "random"))
     if not rows:
         return None
-    tokens_NT = vocabulary.encode(texts).tokens_BT
+    tokens_NT = vocabulary.encode(texts).tokens_BT[:, :max_length]
     left_R, right_R, answer_R, assessor_R, fold_R, random_R = torch.tensor(rows).T
     return Answered(tokens_NT, left_R, right_R, answer_R, assessor_R, fold_R, random_R.bool())
 
@@ -92,7 +92,7 @@ def read_answers(
 def _fits(text: str, vocabulary: Vocabulary, max_length: int) -> bool:
     if vocabulary.first_unknown(text) is not None:
         return False
-    return int(vocabulary.encode([text]).lengths_B[0]) <= max_length
+    return int(vocabulary.encode([text], end=False).lengths_B[0]) <= max_length
 
 
 def _fold(shown: Sequence[str], folds: int) -> int:

@@ -20,6 +20,7 @@ arXiv 2310.02743).
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -29,22 +30,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base import Scores, TrainableReward
-from ..checks import check_choice, check_share, check_whole
+from ..checks import check_choice, check_whole
 from ..state import State
-from .choosing import choose, distinct
+from .choosing import distinct
 from .inquiry import Inquiry, Patience, domain_of, open_inquiry
 from .preference import PreferenceModel
+from .questions import Questions
 from .ratings import DOMAINS, Domain, Form, Rating, RatingsFile
 from .reliability import reliability
 
 if TYPE_CHECKING:
     from ...envs.sequences import Sequences
     from ...envs.vocabulary import Vocabulary
-    from .queue import Item
 
 _LEAST_NEW, _SHARE_NEW = 10, 0.2  # ratings to learn anew from: so many, and of those known
 _REMEMBERED = 64  # questions that may be asked again
-_GOLD_WANTED = 3  # assessors for each question with a known answer
 _POLL = 1.0  # seconds between two looks, while a first batch is waited for
 
 
@@ -75,6 +75,7 @@ class Assessors(TrainableReward):
 
     name = "assessors"
     credit = "terminal"
+    from_outside = True
     range = (0.0, 1.0)
 
     def __init__(
@@ -104,16 +105,16 @@ class Assessors(TrainableReward):
         check_whole(0, min_ratings=min_ratings)
         check_whole(1, queue=queue, hidden=hidden)
         check_whole(2, members=members)
-        check_share(random_share=random_share, repeat_share=repeat_share, gold_share=gold_share)
         if not 0 <= caution < float("inf"):
             raise ValueError(f"caution is {caution!r}; expected at least 0")
         self.store, self.question, self.form, self.domain = store, question, form, domain
         self.min_ratings, self.queue, self.caution = min_ratings, queue, caution
-        self.random_share, self.repeat_share = random_share, repeat_share
-        self.gold = [] if gold is None else RatingsFile(gold, form=form).ratings()
-        if gold is not None and not self.gold:
+        known = [] if gold is None else RatingsFile(gold, form=form).ratings()
+        if gold is not None and not known:
             raise ValueError(f"there is no rating in gold={gold!r}; is it the right file?")
-        self.gold_share = gold_share if self.gold else 0.0
+        self._questions = Questions(
+            random_share=random_share, repeat_share=repeat_share, gold=known, gold_share=gold_share
+        )
         self.members, self.hidden = members, hidden
         self.vocabulary: Vocabulary | None = None
         self._canonical: Callable[[str], str | None] | None = None
@@ -130,7 +131,8 @@ class Assessors(TrainableReward):
     def adopt_folder(self, folder: Path) -> None:
         """Keep the ratings there, if nothing else was said."""
         if self.store is None:
-            self.store = f"sqlite:///{folder / 'ratings.sqlite'}"
+            path = str(folder / "ratings.sqlite").replace("%", "%25").replace("?", "%3F")
+            self.store = f"sqlite:///{path}"
 
     def prepare(self, vocabulary: Vocabulary, max_length: int, device: torch.device | str) -> None:
         """Make the model; later calls only move it.
@@ -213,7 +215,7 @@ class Assessors(TrainableReward):
             ValueError: no store was named, outside a run.
             StoreError: it could not be used in the first update.
         """
-        inquiry = self._open()
+        inquiry = self.open()
         waiting = 0
         if inquiry is not None:
             self._learn(self._patience.tried(lambda: self._enough_new(inquiry)))
@@ -221,11 +223,18 @@ class Assessors(TrainableReward):
             if not self._enough:
                 self._wait(inquiry, waiting)
         self.updates += 1
+        if self._patience.failing:
+            self.close()  # what took its place, or came back, is opened anew
         state = {"waiting": float(waiting), "unreachable": float(self._patience.failing)}
         return {**self.model.metrics, **self.figures, **state}
 
-    def _open(self) -> Inquiry | None:
-        """The question; an error only when a run begins."""
+    def open(self) -> Inquiry | None:
+        """The question; None where it cannot be had, which is an error when a run begins.
+
+        Raises:
+            ValueError: no store was named, outside a run; or in its file is what is no rating.
+            OSError: it cannot be used.
+        """
         if self._inquiry is None:
             if self.store is None:
                 raise ValueError(
@@ -236,6 +245,7 @@ class Assessors(TrainableReward):
             arguments = self.store, self.question, self.form, self.domain
             if self.updates == 0:
                 self._inquiry = open_inquiry(*arguments)
+                self._inquiry.ratings()
             else:
                 self._inquiry = self._patience.tried(lambda: open_inquiry(*arguments))
         return self._inquiry
@@ -243,6 +253,9 @@ class Assessors(TrainableReward):
     def _enough_new(self, inquiry: Inquiry) -> list[Rating] | None:
         """All ratings that stand, once a fifth of those known came anew."""
         new = inquiry.ratings(self.seen)
+        standing = [] if new or not self.seen else inquiry.ratings()
+        if standing and standing[-1].id < self.seen:  # another store, or a file begun anew
+            self.seen, new = 0, standing
         enough = len(new) >= max(_LEAST_NEW, _SHARE_NEW * self.known)
         return inquiry.ratings() if enough else None  # withdrawn ones are gone
 
@@ -254,6 +267,13 @@ class Assessors(TrainableReward):
         given = self.model.read(ratings, self.max_length)
         unread = len(ratings) - (0 if given is None else len(given))
         self.figures = {**reliability(ratings), "unreadable": float(unread)}
+        if 2 * unread > len(ratings):
+            warnings.warn(
+                f"{unread} of {len(ratings)} ratings are left out: their texts, such as "
+                f"{ratings[-1].left[:80]!r}, have tokens that the vocabulary lacks, or more than "
+                f"{self.max_length}",
+                stacklevel=2,
+            )
         if given is not None:
             self.model.fit(given)
             self.rated = [(r.left, r.right) for r in ratings[-_REMEMBERED:]]
@@ -266,50 +286,21 @@ class Assessors(TrainableReward):
         aim = self.queue if self._enough else max(self.queue, self.min_ratings)
         if waiting >= aim:
             return waiting
-        items = self._questions(generated, aim - waiting)
+        rows = distinct(generated.texts, self._canonical or (lambda text: text), set())
+        new, priority = generated[rows], float(self.updates)  # the newest are asked first
+        items = self._questions.make(
+            aim - waiting, self.model, new.texts, self._tokens(new), self.rated, priority
+        )
         return waiting + (self._patience.tried(lambda: inquiry.ask(items)) or 0)
-
-    def _questions(self, generated: Sequences, count: int) -> list[Item]:
-        """At most so many questions, the newest first in the queue."""
-        from .queue import Item
-
-        canonical = self._canonical or (lambda text: text)
-        rows = distinct(generated.texts, canonical, set())
-        texts, tokens_BT = generated[rows].texts, self._tokens(generated[rows])
-        priority = float(self.updates)
-        items = [item for item in (self._control(priority) for _ in range(count)) if item]
-        for asked in choose(self.model, tokens_BT, count - len(items), self.random_share):
-            right = None if asked.right is None else texts[asked.right]
-            items.append(Item(texts[asked.left], right, asked.kind, priority=priority))
-        return items
-
-    def _control(self, priority: float) -> Item | None:
-        """Now and then a question that tells of the assessors: asked before, or known."""
-        from .queue import Item
-
-        drawn, which = torch.rand(()).item(), torch.rand(()).item()
-        if drawn < self.repeat_share and self.rated:
-            left, right = self.rated[int(which * len(self.rated))]
-            left, right = (left, right) if right is None else (right, left)
-            return Item(left, right, kind="repeat", priority=priority)
-        if drawn > 1 - self.gold_share and self.gold:
-            known: Rating = self.gold[int(which * len(self.gold))]
-            return Item(
-                known.left,
-                known.right,
-                kind="gold",
-                gold=known.answer,
-                wanted=_GOLD_WANTED,
-                priority=priority,
-            )
-        return None
 
     def _wait(self, inquiry: Inquiry, waiting: int) -> None:
         """Wait for the first ratings, as soon as there are enough questions; Ctrl-C ends it."""
         there = len(self._patience.tried(inquiry.ratings) or [])
         if inquiry.has_queue and there + waiting < self.min_ratings:
             return  # the next update asks more
-        with tqdm(total=self.min_ratings, initial=there, desc="waiting for ratings") as bar:
+        with tqdm(
+            total=self.min_ratings, initial=there, desc="waiting for ratings, as of tokengym assess"
+        ) as bar:
             while there < self.min_ratings:
                 time.sleep(_POLL)
                 found = self._patience.tried(inquiry.ratings)

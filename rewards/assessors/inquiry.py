@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 FILES = (".csv", ".jsonl")
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a store is tried again
+_WAIT = 5.0  # seconds that a run waits for others to finish writing, before it goes on without
 
 
 class Inquiry(Protocol):
@@ -51,9 +52,21 @@ class Inquiry(Protocol):
 
 
 class FileInquiry(RatingsFile):
-    """Ratings from a file; nothing is asked."""
+    """Ratings from a file; nothing is asked.
+
+    Raises:
+        FileNotFoundError: there is no folder for it; the file itself may come later.
+    """
 
     has_queue = False
+
+    def __init__(self, path: str, form: Form) -> None:
+        super().__init__(path, form=form)
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"the ratings are to be in {path}, and there is no folder {self.path.parent}; make "
+                "it first"
+            )
 
     def ask(self, items: Sequence[Item]) -> int:
         """Nothing is put anywhere."""
@@ -75,6 +88,7 @@ class StoreInquiry:
         question: its text.
         form: of the answers.
         domain: what the samples are.
+        wait: seconds for others to finish writing.
 
     Raises:
         StoreError: the database cannot be used; here and in every method.
@@ -82,14 +96,16 @@ class StoreInquiry:
 
     has_queue = True
 
-    def __init__(self, url: str, question: str, form: Form, domain: Domain) -> None:
+    def __init__(
+        self, url: str, question: str, form: Form, domain: Domain, wait: float = 30.0
+    ) -> None:
         try:
             from .store import Store
         except ImportError as error:
             raise ImportError(
                 f"a store of ratings needs {error.name}: pip install 'tokengym[assessors]'"
             ) from error
-        self.store = Store(url)
+        self.store = Store(url, wait)
         self.id = self.store.question(question, form=form, domain=domain)
 
     def ratings(self, after: int = 0) -> list[Rating]:
@@ -110,10 +126,10 @@ class StoreInquiry:
 
 
 def open_inquiry(store: str, question: str, form: Form, domain: Domain) -> Inquiry:
-    """The question in the store or the file of this name."""
+    """The question in the store or the file of this name, which a run does not wait long for."""
     if Path(store).suffix in FILES:
-        return FileInquiry(store, form=form)
-    return StoreInquiry(store, question, form, domain)
+        return FileInquiry(store, form)
+    return StoreInquiry(store, question, form, domain, _WAIT)
 
 
 def domain_of(vocabulary: Vocabulary) -> Domain:
@@ -144,8 +160,8 @@ class Patience:
         except (OSError, ValueError, RuntimeError) as error:
             if not self.failing:
                 warnings.warn(
-                    f"the assessors cannot be reached ({error}); the run goes on with what is "
-                    "known of their answers, and tries again",
+                    f"the ratings cannot be reached ({error}); the run goes on with what it knows "
+                    "of them, and tries again",
                     stacklevel=2,
                 )
             self._pause = min(2 * self._pause, _LONGEST_PAUSE) if self.failing else _FIRST_PAUSE

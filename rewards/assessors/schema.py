@@ -160,7 +160,10 @@ def prepare(connection: Connection) -> None:
     tables = inspect(connection).get_table_names()
     if version.name not in tables:
         if tables and connection.dialect.name == "sqlite":
-            raise StoreError(f"the file holds other tables ({tables[0]}, ...); name another file")
+            raise StoreError(
+                f"the file {connection.engine.url.database} holds other tables ({tables[0]}, ...); "
+                "name another file"
+            )
         metadata.create_all(connection)
         connection.execute(insert(version).values(version=VERSION))
         return

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
 from .access import check_name, digest, is_token, new_token
-from .database import Database
+from .database import WAIT, Database
 from .queue import (
     WAITING,
     Assignment,
@@ -95,19 +95,24 @@ class Store:
     Args:
         url: ``sqlite:///ratings.sqlite``, ``postgresql+psycopg://user@host/name``; tables are made
             where there are none, and brought to this version where they are older.
+        wait: seconds for others to finish writing.
+
+    Attributes:
+        name: the URL without its password.
 
     Raises:
         StoreError: the database cannot be used; here and in every method.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._database = Database(url)
+    def __init__(self, url: str, wait: float = WAIT) -> None:
+        self.url, self.wait = url, wait
+        self._database = Database(url, wait)
+        self.name = self._database.name
         with self._database.writing() as connection:
             prepare(connection)
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return type(self), (self.url,)
+    def __reduce__(self) -> tuple[type[Store], tuple[str, float]]:
+        return type(self), (self.url, self.wait)
 
     def close(self) -> None:
         """Close the connections; the next use opens its own."""
