@@ -322,6 +322,28 @@ def test_gold_questions_are_asked_of_several(tmp_path: Path) -> None:
     reward.close()
 
 
+def test_known_answers_that_nobody_is_left_to_give_keep_no_place_in_the_queue(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "known.csv", pairs(60, seed=5))
+    gold = {"gold": str(tmp_path / "known.csv"), "gold_share": 1.0}
+    reward = stored(tmp_path, queue=6, **gold)
+    asked = []
+    for seed in range(4):
+        update(reward, seed)
+        asked.append(len(answer_all(reward, ("ann",))))
+    assert min(asked) > 0  # three are to answer each, and there is but one
+    reward.close()
+
+
+def test_an_update_by_hand_needs_no_score_before(tmp_path: Path) -> None:
+    reward = Assessors(str(tmp_path / "ratings.csv"), "Which?", **SMALL)
+    assert update(reward)["waiting"] == 0
+    other = Vocabulary.from_tokens(["x", "y"], "characters").encode(["xy"])
+    with pytest.raises(ValueError, match="make others for each task"):
+        reward.update(other, other)
+
+
 def test_things_with_no_canonical_form_are_not_asked_about(tmp_path: Path) -> None:
     reward = stored(tmp_path, queue=40)
     reward.adopt_canonical(lambda text: None if text.startswith("a") else text)

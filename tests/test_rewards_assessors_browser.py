@@ -353,7 +353,7 @@ def test_the_overview_shows_the_figures_and_exports_them(
         assert assignment is not None
         site.store.rate(assignment.id, anna.id, "left", "=a note", key)
     page.goto(f"{site.address}/overview#{OWNER}")
-    sync_api.expect(page.locator("#tiles")).to_contain_text("1 still wanted")
+    sync_api.expect(page.locator("#tiles")).to_contain_text("1 unanswered")
     assert page.text_content("h1") == "Which is <i>better</i>?"
     row = page.get_by_role("row", name="anna")
     assert row.locator("td").all_inner_texts()[:3] == ["2", "0 %", "A (2)"]

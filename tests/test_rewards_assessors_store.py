@@ -91,6 +91,14 @@ def test_an_item_once_but_for_repeats(store: Store) -> None:
     assert store.waiting(question) == 5
 
 
+def test_what_wants_further_answers_waits_no_more_but_is_handed_out(store: Store) -> None:
+    question, (anna, ben) = asking(store, Item("a", "b", wanted=2), people=2)
+    assert store.waiting(question) == 1
+    store.rate(leased(store, question, anna).id, anna, "left")
+    assert store.waiting(question) == 0
+    assert leased(store, question, ben).left == "a"
+
+
 def test_what_does_not_fit_the_question_is_refused_whole(store: Store) -> None:
     question, _ = asking(store)
     for wrong in (

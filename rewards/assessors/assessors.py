@@ -178,7 +178,12 @@ class Assessors(TrainableReward):
         value_B = (value_MB.mean(dim=0) - self.caution * spread_B).clamp(0, 1)
         return Scores.of(self.name, value_B.to(sequences.tokens_BT.device))
 
-    def _tokens(self, sequences: Sequences) -> Tensor:
+    def _adopt(self, sequences: Sequences) -> None:
+        """Read sequences of this vocabulary from now on, and no others.
+
+        Raises:
+            ValueError: they are of another one.
+        """
         if self.vocabulary is None:  # used by hand, outside an environment or an agent
             length = sequences.tokens_BT.shape[1]
             self.prepare(sequences.vocabulary, length, sequences.tokens_BT.device)
@@ -187,6 +192,9 @@ class Assessors(TrainableReward):
                 f"these assessors rate sequences of {self.vocabulary}, and these are of "
                 f"{sequences.vocabulary}; make others for each task"
             )
+
+    def _tokens(self, sequences: Sequences) -> Tensor:
+        self._adopt(sequences)
         longest = int(sequences.lengths_B.max()) if len(sequences) else 0
         return sequences.padded(max(longest, 1)).tokens_BT.to(self.device)
 
@@ -215,6 +223,7 @@ class Assessors(TrainableReward):
             ValueError: no store was named, outside a run.
             StoreError: it could not be used in the first update.
         """
+        self._adopt(generated)
         inquiry = self.open()
         waiting = 0
         if inquiry is not None:

@@ -43,7 +43,7 @@ class Inquiry(Protocol):
         ...
 
     def waiting(self) -> int:
-        """How many items are waiting for an answer."""
+        """How many items have no answer yet."""
         ...
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class StoreInquiry:
         return self.store.ask(self.id, items)
 
     def waiting(self) -> int:
-        """How many items were not answered as often as wanted."""
+        """How many items have no answer yet."""
         return self.store.waiting(self.id)
 
     def close(self) -> None:

@@ -116,7 +116,7 @@ class RatingsFile:
                 found.append(_rating_of(line, record, self.form))
         except ValueError as error:
             problem = error.args[0]
-            if isinstance(error, _BadLine):
+            if isinstance(error, _BadLineError):
                 line, problem = error.args
             raise RatingsError(f"line {line} of {self.path} is no rating: {problem}") from error
         return [rating for rating in found if rating.id > after and rating.answer != SKIP]
@@ -152,7 +152,7 @@ def write_ratings(ratings: Iterable[Rating], format: str) -> str:
 _Record = tuple[int, Mapping[str, object]]  # with the number of its line
 
 
-class _BadLine(ValueError):  # noqa: N818
+class _BadLineError(ValueError):
     """The number of the line, and what is wrong with it."""
 
 
@@ -162,9 +162,9 @@ def _read_jsonl(text: str) -> Iterator[_Record]:
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise _BadLine(number, f"it is not JSON ({error})") from error
+                raise _BadLineError(number, f"it is not JSON ({error})") from error
             if not isinstance(record, dict):
-                raise _BadLine(number, f"it is {line[:80]!r}; expected an object in braces")
+                raise _BadLineError(number, f"it is {line[:80]!r}; expected an object in braces")
             yield number, record
 
 
@@ -179,11 +179,11 @@ def _read_csv(text: str) -> Iterator[_Record]:
             elif len(row) == len(columns):
                 yield line, {name: value for name, value in zip(columns, row, strict=True) if value}
             elif row:
-                raise _BadLine(line, f"it has {len(row)} columns; expected {len(columns)}")
+                raise _BadLineError(line, f"it has {len(row)} columns; expected {len(columns)}")
             line = reader.line_num + 1
     except csv.Error as error:
         if "unexpected end" not in str(error):  # that is a record with line breaks, half-written
-            raise _BadLine(line, str(error)) from error
+            raise _BadLineError(line, str(error)) from error
 
 
 def _rating_of(line: int, record: Mapping[str, object], form: Form) -> Rating:
@@ -227,8 +227,8 @@ def _text(record: Mapping[str, object], name: str) -> str:
 
 def _time(value: object) -> float:
     try:
-        seconds = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+        seconds = float(str(value))
+    except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise ValueError(f"its time is {str(value)[:80]!r}; expected seconds since the epoch")

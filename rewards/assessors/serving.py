@@ -59,7 +59,9 @@ class _Impatient(H11Protocol):
 
     _closing: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(  # type: ignore[override] # uvicorn's own narrows it to Transport too
+        self, transport: asyncio.Transport
+    ) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)
         self.access_log = False  # even where someone gave uvicorn's logger a handler

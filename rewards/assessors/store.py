@@ -175,9 +175,13 @@ class Store:
             )
 
     def waiting(self, question: int) -> int:
-        """How many items were not answered as often as wanted."""
+        """How many items have no answer yet.
+
+        Those that want further answers are not among them: there may be nobody left to give these.
+        """
         with self._database.reading() as connection:
-            return _count_items(connection, items.c.question_id == question, WAITING)
+            asked = (items.c.question_id == question, WAITING)  # which there is an index of
+            return _count_items(connection, *asked, items.c.answered == 0)
 
     def add_assessor(self, name: str) -> str:
         """The token of an assessor, told this once; asked again, another one replaces it.

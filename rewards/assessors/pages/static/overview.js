@@ -61,7 +61,7 @@ const counted = ({ hits, of }) => (of ? `${hits} of ${of}` : "none yet");
 
 function tiles({ ratings, waiting, agreement: { alpha, units }, skips, repeats, gold }) {
   return [
-    ["Ratings", ratings, `${waiting} still wanted`],
+    ["Ratings", ratings, `${waiting} unanswered`],
     ["Agreement", alpha === null ? "–" : alpha.toFixed(2), `Krippendorff's alpha, ${units} compared`],
     ["Skipped", percent(skips), counted(skips)],
     ["Repeats answered alike", percent(repeats), counted(repeats)],
