@@ -62,7 +62,8 @@ def climb_by_kernels(policy: Policy, stairs: Stairs) -> Tensor:
     tokens_BT, N = stairs.tokens_BT, stairs.completions
     (B, T), vocabulary = tokens_BT.shape, policy.vocabulary
     written = unwritten(stairs, vocabulary.pad)
-    ended_R = stairs.skip_BT.T[:, :, None].repeat(1, 1, N).flatten().to(torch.int8)
+    n_N = torch.arange(N, device=tokens_BT.device)
+    ended_R = (n_N >= stairs.wanted_BT.T[:, :, None]).flatten().to(torch.int8)
     token_R = torch.empty_like(ended_R, dtype=torch.int64)
     state = policy.initial_state(B)
     now = tuple(x.new_empty(len(token_R), policy.hidden) for x in state)

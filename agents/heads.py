@@ -6,27 +6,31 @@ holds, and memory that is asked from the system for every step costs as much as 
 kept, then the next hundred; so logits never leave the cache.
 """
 
-# Shapes: R rows, U histories of rows, H features, A actions
+# Shapes: R rows, U histories of rows, H features, A actions, of whole blocks
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..envs.categorical import TWO_LEVELS, find_by_blocks
+from ..envs.categorical import TWO_LEVELS, find_by_blocks, whole_blocks
 from .draws import Draws, PointDraws
 from .policies import Policy, State
 from .policies.recurrent import RecurrentPolicy
 from .precision import at_least_float32
 
-_LOGITS = 640_000  # of a buffer; half and twice as many took longer on a core with 1 MiB of L2
+_LOGITS = 650_000  # of a buffer; half and twice as many took longer on a core with 1 MiB of L2
 
 
 class Head:
     """Steps a policy and draws what it writes; the weights stay as they are."""
 
     def __init__(self, policy: RecurrentPolicy) -> None:
-        self._policy = policy
-        A = policy.vocabulary.num_actions
+        self._policy, self._actions = policy, policy.vocabulary.num_actions
+        A, output = whole_blocks(self._actions), policy.output
+        more = A - self._actions  # which are never drawn
+        self._weight_HA = F.pad(output.weight.T, (0, more))
+        self._bias_A = F.pad(output.bias, (0, more), value=-torch.inf)
         self._logits_UA = torch.empty(max(1, _LOGITS // A), A, dtype=policy.dtype)
         self._wide_UA = at_least_float32(self._logits_UA)  # the same buffer, but for half precision
         self._weights_UA = torch.empty_like(self._wide_UA)
@@ -65,14 +69,14 @@ class Head:
                 continue
             rows = ((of_R >= start) & (of_R < start + most)).nonzero()[:, 0]
             tokens_R[rows] = find_by_blocks(weights_UA, uniforms_R[rows], of_R[rows] - start)
-        return tokens_R
+        return tokens_R.clamp_(max=self._actions)
 
     def _softmax(self, features_UH: Tensor, exclude_U: Tensor | None) -> Tensor:
-        output, U = self._policy.output, len(features_UH)
+        U = len(features_UH)
         logits_UA, wide_UA, weights_UA = (
             buffer[:U] for buffer in (self._logits_UA, self._wide_UA, self._weights_UA)
         )
-        torch.addmm(output.bias, features_UH, output.weight.T, out=logits_UA)
+        torch.addmm(self._bias_A, features_UH, self._weight_HA, out=logits_UA)
         if self._wide_UA is not self._logits_UA:
             wide_UA.copy_(logits_UA)
         if exclude_U is not None:

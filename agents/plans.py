@@ -14,10 +14,13 @@ from ..envs import Constraint, Sequences
 from .draws import Draws, completion_draws
 from .losses import token_log_probs
 from .policies import Policy
+from .precision import at_least_float32
 from .sampling import COMPACT_EVERY, TILE_ROWS
 
 Backend = Literal["auto", "reference", "tiled", "graph", "triton"]
 Scheme = Literal["plain", "systematic", "arithmetic", "reuse", "backward"]
+
+_ROUNDING = 1e-6  # of a completion: a share that gives a whole number may come out a little above
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +61,26 @@ class Plan:
     def next_probability_BT(self) -> Tensor:
         """The probability, after token t, of the token that follows in the sequence; float64."""
         tokens_BT = self.sequences.tokens_BT
-        logits_BTA = self.policy(tokens_BT, self.sequences.condition_B).double()
+        logits_BTA = at_least_float32(self.policy(tokens_BT, self.sequences.condition_B))
         if self.bound is not None:
             logits_BTA = logits_BTA.masked_fill(~self.bound.along(tokens_BT), -torch.inf)
         log_probs_BT = token_log_probs(logits_BTA, tokens_BT, self.sequences.mask_BT)
-        return log_probs_BT.exp()[:, 1:]
+        return log_probs_BT.double().exp().clamp(max=1.0)[:, 1:]
+
+    @cached_property
+    def wanted_BT(self) -> Tensor:
+        """How many completions of the first t + 1 tokens there are to be, int64 (B, T - 1)."""
+        unfinished_BT, N = self.sequences.mask_BT[:, 1:], self.completions
+        if self.scheme != "backward":
+            return N * unfinished_BT
+        other_BT = 1 - self.next_probability_BT
+        wanted_BT = (N * other_BT.nan_to_num(1.0) - _ROUNDING).ceil().clamp(min=min(2, N))
+        return wanted_BT.long() * (unfinished_BT & (other_BT != 0))  # NaN is to be found
 
     def missing_BN(self, t: int) -> Tensor:
         """Which completions of ``t + 1`` tokens there are to be."""
-        wanted_B = self.sequences.lengths_B - 1 > t
-        if self.scheme == "backward":  # where the next token is certain, there is no other
-            wanted_B = wanted_B & ~(self.next_probability_BT[:, t] >= 1)  # NaN is to be found
-        return wanted_B[:, None].repeat(1, self.completions)
+        n_N = torch.arange(self.completions, device=self.policy.device)
+        return n_N < self.wanted_BT[:, t, None]
 
     def draws(self, b_R: Tensor, t: int, n_R: Tensor) -> Draws:
         """Of completions of ``t + 1`` tokens."""

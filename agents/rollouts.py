@@ -13,6 +13,9 @@ Five schemes spend the completions, all without bias:
   prefix too, and its score is known; only what is missing from N is written anew.
 - ``backward``: Q(t) = pi(y) Q(t+1) + (1 - pi(y)) E[R | another token than y], where y is the next
   token of the sequence: only the second part is estimated, and a sum from the end gives the values.
+  Of N plain completions a share of 1 - pi(y) would go there, so N (1 - pi(y)) are written, rounded
+  up, and no fewer than two, to tell a variance: stratified sampling with proportional allocation
+  (Cochran, 1977, Sampling Techniques, 5.6), so no value varies more than that of N plain ones.
 """
 
 # Shapes: B sequences, T steps, N completions of a prefix, R rows of a tile
@@ -79,7 +82,7 @@ def action_values(
         policy: the rollout policy.
         sequences: B finished sequences, T the longest that a completion may get.
         scorer: a Reward, or any function of Sequences that gives Scores.
-        completions: N, of every prefix.
+        completions: N, of every prefix; with ``backward`` no more than are worth N plain ones.
         scheme: how they are spent; see the top of this file.
         backend: ``"auto"``, ``"reference"``, ``"tiled"``, ``"graph"`` or ``"triton"``; the same
             tokens from all (see completions.py).

@@ -8,7 +8,8 @@ and replayed: the host starts one thing instead of thousands, and asks nothing i
 A replay reads its inputs and its weights from buffers that both are copied into before it, so it
 follows every update of the weights, and serves a policy in another precision just as well.
 
-Rows that have ended go on as padding. A chunk of sequences at a time bounds the memory.
+Rows that have ended go on as padding, as do those that are not wanted. A chunk of sequences at a
+time bounds the memory.
 """
 
 # Shapes: B sequences, T steps, N completions of a prefix, R rows under way, A actions
@@ -43,7 +44,7 @@ class Stairs:
         tokens_BT: the sequences, int64.
         condition_B: what they are conditioned on, if anything.
         b_B: their numbers, int64.
-        skip_BT: prefixes that need no completions, bool (B, T - 1).
+        wanted_BT: how many completions of a prefix there are to be, int64 (B, T - 1).
         seed: the two words of the seed, int64 (2,).
         scheme: of the draws.
         completions: N.
@@ -53,7 +54,7 @@ class Stairs:
     tokens_BT: Tensor
     condition_B: Tensor | None
     b_B: Tensor
-    skip_BT: Tensor
+    wanted_BT: Tensor
     seed: Tensor
     scheme: Scheme
     completions: int
@@ -79,12 +80,12 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
     parts = []
     for first in range(0, B, size):
         at_B = torch.arange(first, first + size, device=stairs.b_B.device).clamp(max=B - 1)
-        tokens_BT, b_B, skip_BT = (
-            table[at_B] for table in (stairs.tokens_BT, stairs.b_B, stairs.skip_BT)
+        tokens_BT, b_B, wanted_BT = (
+            table[at_B] for table in (stairs.tokens_BT, stairs.b_B, stairs.wanted_BT)
         )
         condition_B = None if stairs.condition_B is None else stairs.condition_B[at_B]
         chunk = replace(
-            stairs, tokens_BT=tokens_BT, condition_B=condition_B, b_B=b_B, skip_BT=skip_BT
+            stairs, tokens_BT=tokens_BT, condition_B=condition_B, b_B=b_B, wanted_BT=wanted_BT
         )
         run = _recording(climb, plan.policy, chunk) if recorded else climb
         parts.append(run(plan.policy, chunk))
@@ -94,12 +95,11 @@ def completions_of(plan: Plan, climb: Climb) -> Tensor:
 def stairs_of(plan: Plan) -> Stairs:
     """The whole staircase of a plan."""
     tokens_BT = plan.sequences.tokens_BT
-    B, T = tokens_BT.shape
     return Stairs(
         tokens_BT,
         plan.sequences.condition_B,
-        plan.first + torch.arange(B, device=tokens_BT.device),
-        torch.stack([~plan.missing_BN(t)[:, 0] for t in range(T - 1)], dim=1),
+        plan.first + torch.arange(len(tokens_BT), device=tokens_BT.device),
+        plan.wanted_BT,
         seed_words(plan.seed, tokens_BT.device),
         plan.scheme,
         plan.completions,
@@ -155,7 +155,8 @@ class _Rows:
         place_R = torch.arange(len(stairs.b_B), device=b_R.device).repeat_interleave(N)
         masks = None if masks_B is None else masks_B.select(place_R)
         token_R = stairs.tokens_BT[:, step - 1].repeat_interleave(N)
-        return cls(token_R, stairs.skip_BT[:, step - 1].repeat_interleave(N), draws, masks)
+        ended_R = n_R >= stairs.wanted_BT[:, step - 1].repeat_interleave(N)
+        return cls(token_R, ended_R, draws, masks)
 
     def join(self, new: _Rows) -> _Rows:
         """These, and those that begin."""
@@ -208,7 +209,7 @@ class Recording:
             tokens_BT=stairs.tokens_BT.clone(),
             condition_B=None if stairs.condition_B is None else stairs.condition_B.clone(),
             b_B=stairs.b_B.clone(),
-            skip_BT=stairs.skip_BT.clone(),
+            wanted_BT=stairs.wanted_BT.clone(),
             seed=stairs.seed.clone(),
         )
         with torch.cuda.device(policy.device):

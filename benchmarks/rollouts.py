@@ -19,7 +19,7 @@ the times given are of a whole table. Ratios are the mean of the repeats with it
   difference is a tie of the CDF to rounding.
 
 Also what bfloat16 does to the distributions that are drawn from, and on ``molecules`` what the
-scheme ``reuse`` saves. ``benchmarks.scoring`` has the discriminator alone.
+schemes ``reuse`` and ``backward`` save. ``benchmarks.scoring`` has the discriminator alone.
 
 Floors on a CPU, of the ratio to the double loop, float32 / bfloat16: without a highway S1 10;
 with the paper's S2 3 / 5, S3 3 / 4. With the paper's highway S1 has none in float32: docs/
@@ -268,19 +268,20 @@ def print_table(rows: list[Row]) -> None:
     Console().print(table)
 
 
-def reuse(options: argparse.Namespace) -> dict[str, float]:
-    """What the scheme saves on peaked sequences, all prefixes, N = 4."""
-    case = Case(SETTINGS["molecules"], options.seed, options.device)
+def saved_by_schemes(options: argparse.Namespace) -> dict[str, float]:
+    """What the schemes that write less save on peaked sequences, all prefixes, in float32."""
+    setting = SETTINGS["molecules"]
+    case = Case(setting, options.seed, options.device)
     scorer = case.discriminator("separate")
     tokens, taken = {}, {}
-    for scheme in ("plain", "reuse"):
+    for scheme in ("plain", "reuse", "backward"):
 
         def run(scheme: str = scheme) -> None:
             tokens[scheme] = action_values(
                 case.policy,
                 case.sequences,
                 scorer,
-                completions=4,
+                completions=setting.completions,
                 scheme=scheme,  # type: ignore[arg-type]
                 seed=options.seed,
             ).tokens
@@ -288,12 +289,13 @@ def reuse(options: argparse.Namespace) -> dict[str, float]:
         taken[scheme] = seconds(run, options.device)
     assert case.sequences.log_probs_BT is not None
     nats = -float(case.sequences.log_probs_BT.sum()) / case.sequences.num_tokens
-    return {
-        "mean length": case.sequences.num_tokens / len(case.sequences),
-        "nats a token": nats,
-        "tokens of reuse, plain = 1": tokens["reuse"] / tokens["plain"],
-        "time of reuse, plain = 1": taken["reuse"] / taken["plain"],
+    shares = {
+        f"{what} of {scheme}, plain = 1": of[scheme] / of["plain"]
+        for scheme in ("reuse", "backward")
+        for what, of in (("tokens", tokens), ("time", taken))
     }
+    mean_length = case.sequences.num_tokens / len(case.sequences)
+    return {"mean length": mean_length, "nats a token": nats, **shares}
 
 
 def changes_in_bfloat16(setting: Setting, options: argparse.Namespace) -> dict[str, float]:
@@ -336,7 +338,7 @@ def main() -> int:
             listed = ", ".join(f"{what} {value:.1e}" for what, value in change.items())
             print(f"{name}: what bfloat16 does to the distribution: {listed}")
     if "molecules" in options.settings and not options.quick:
-        result["molecules"] = saved = reuse(options)
+        result["molecules"] = saved = saved_by_schemes(options)
         print("molecules: " + ", ".join(f"{what} {value:.2f}" for what, value in saved.items()))
     print(f"seed {options.seed}, {options.repeats} repeats, one thread, {options.device}")
     if options.json is not None:

@@ -3,17 +3,18 @@
     python -m benchmarks.updates [--settings S1 S2]
 
 S1: SeqGAN on the oracle task's sizes; S2: ORGAN at MOSES' sizes, its policy taught on the built-in
-molecules, rewarded for druglikeness of valid molecules too (settings.py). An
-update is what ``learn`` does in a round before it turns to the discriminator: sample B sequences,
-roll them out and score the completions (N = 16 for every prefix, scheme ``backward``, as agents do
-by default), one step of the policy. Then one update of the discriminator, of which a round has as
-many as ``discriminator_steps``. CPU time of one thread, the mean of the repeats with its standard
-error. Rows in bfloat16 have the policy's steps and the highway in it.
+molecules, rewarded for druglikeness of valid molecules too (settings.py). An update is what
+``learn`` does in a round before it turns to the discriminator: sample B sequences, roll them out
+and score the completions (scheme ``backward``, as agents do by default: values no worse than those
+of N = 16 completions of every prefix), one step of the policy. Then one update of the
+discriminator, of which a round has as many as ``discriminator_steps``. CPU time of one thread, the
+mean of the repeats with its standard error. Rows in bfloat16 have the policy's steps and the
+highway in it.
 
 Floors: 3.2 CPU-seconds an update at S1 without a highway; 45 at S2 in float32 and 28 in bfloat16.
 They are of a machine with AVX-512 and bfloat16 whose GEMM roof is printed, and S2's of molecules of
-mean length 35: an update's time grows with its square, so shorter ones, as this policy writes them,
-meet what longer ones miss (docs/performance.md). Exits 1 when missed.
+mean length 35, less than this policy writes: an update's time grows with its square. Exits 1 when
+missed.
 """
 
 from __future__ import annotations

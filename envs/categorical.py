@@ -5,10 +5,11 @@ faster at 5,000 tokens, and what is drawn is a function of the logits and the un
 Large vocabularies go two ways down: sums of blocks, then one block; running sums are what costs.
 """
 
-# Shapes: R rows, A actions, K actions a block, S = ceil(A / K) blocks, U distributions
+# Shapes: R rows, A actions, K actions a block, S = A / K blocks, U distributions
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TWO_LEVELS = 512  # actions; below, the running sum over all of them is faster (measured)
@@ -24,38 +25,39 @@ def sample_categorical(logits_RA: Tensor, uniforms_R: Tensor) -> Tensor:
         logits_RA: unnormalised log-probabilities; -inf is never drawn.
         uniforms_R: in [0, 1), in the logits' dtype.
     """
-    if logits_RA.shape[1] < TWO_LEVELS:
+    A = logits_RA.shape[1]
+    if A < TWO_LEVELS:
         cdf_RA = cumulative(logits_RA)
         return find_in(cdf_RA, uniforms_R * cdf_RA[:, -1])
-    return find_by_blocks(logits_RA.softmax(dim=1), uniforms_R)
+    whole_RA = F.pad(logits_RA, (0, whole_blocks(A) - A), value=-torch.inf)
+    return find_by_blocks(whole_RA.softmax(dim=1), uniforms_R).clamp_(max=A)
+
+
+def whole_blocks(A: int) -> int:
+    """The least number of actions, from ``A``, that ``find_by_blocks`` can divide."""
+    return -(-A // _BLOCK) * _BLOCK
 
 
 def find_by_blocks(weights_UA: Tensor, uniforms_R: Tensor, of_R: Tensor | None = None) -> Tensor:
     """The same from the softmax, by the sums of blocks, then within one block.
 
     Args:
-        weights_UA: softmaxes.
+        weights_UA: softmaxes, of ``whole_blocks``.
         uniforms_R: in [0, 1).
         of_R: from which of them a row draws, int64; None where each has its own.
     """
-    sums_RS = _block_sums(weights_UA)
+    blocks_USK = weights_UA.unflatten(1, (-1, _BLOCK))
+    sums_RS = blocks_USK.sum(dim=2)
     cdf_RS = sums_RS.cumsum(dim=1)
-    if of_R is not None:
+    if of_R is None:
+        of_R = torch.arange(len(weights_UA), device=weights_UA.device)
+    else:
         sums_RS, cdf_RS = sums_RS[of_R], cdf_RS[of_R]
     target_R = uniforms_R * cdf_RS[:, -1]
-    block_R1 = find_in(cdf_RS, target_R).clamp_(max=cdf_RS.shape[1] - 1)[:, None]
-    before_R = (cdf_RS.gather(1, block_R1) - sums_RS.gather(1, block_R1))[:, 0]
-    A = weights_UA.shape[1]
-    tokens_RK = block_R1 * _BLOCK + torch.arange(_BLOCK, device=block_R1.device)
-    places_RK = tokens_RK.clamp(max=A - 1)
-    if of_R is None:
-        within_RK = weights_UA.gather(1, places_RK)
-    else:
-        within_RK = weights_UA[of_R[:, None], places_RK]
-    within_RK = within_RK.masked_fill_(tokens_RK >= A, 0.0)
+    block_R = find_in(cdf_RS, target_R).clamp_(max=cdf_RS.shape[1] - 1)
+    before_R = (cdf_RS - sums_RS).gather(1, block_R[:, None])[:, 0]
     rest_R = (target_R - before_R).clamp_(min=0.0)
-    token_R = block_R1[:, 0] * _BLOCK + find_in(within_RK.cumsum(dim=1), rest_R)
-    return token_R.clamp_(max=A)
+    return block_R * _BLOCK + find_in(blocks_USK[of_R, block_R].cumsum(dim=1), rest_R)
 
 
 def cumulative(logits_RA: Tensor) -> Tensor:
@@ -74,11 +76,3 @@ def find_in(cdf_RA: Tensor, targets_R: Tensor) -> Tensor:
     total_R = cdf_RA[:, -1]
     targets_R = torch.minimum(targets_R, torch.nextafter(total_R, total_R.new_zeros(())))
     return torch.searchsorted(cdf_RA, targets_R[:, None], right=True)[:, 0]
-
-
-def _block_sums(weights_RA: Tensor) -> Tensor:
-    whole = weights_RA.shape[1] // _BLOCK * _BLOCK
-    sums_RS: Tensor = weights_RA[:, :whole].unflatten(1, (-1, _BLOCK)).sum(dim=2)
-    if whole == weights_RA.shape[1]:
-        return sums_RS
-    return torch.cat([sums_RS, weights_RA[:, whole:].sum(dim=1, keepdim=True)], dim=1)

@@ -85,10 +85,12 @@ def test_backends_draw_the_same_tokens(
     assert drawn == drawn_by(plan, "tiled")
     assert drawn == drawn_by(replace(plan, tile_rows=2, compact_every=1), "tiled")
     assert drawn == drawn_by(replace(plan, tile_rows=7, compact_every=3), "tiled")
-    lengths = sequences.lengths_B.tolist()
+    lengths, wanted = sequences.lengths_B.tolist(), plan.wanted_BT.tolist()
     assert set(drawn) == {
-        (b, t, n) for b in range(6) for t in range(lengths[b] - 1) for n in range(completions)
+        (b, t, n) for b in range(6) for t in range(lengths[b] - 1) for n in range(wanted[b][t])
     }
+    inside_BT = sequences.mask_BT[:, 1:]
+    assert scheme == "backward" or (plan.wanted_BT[inside_BT] == completions).all()
     if policy.fixed_shapes:
         assert drawn == drawn_by(plan, "graph")
     for (b, t, _), row in drawn.items():  # a completion never changes its prefix
@@ -197,6 +199,47 @@ def test_backward_skips_what_is_certain(vocabulary: Vocabulary) -> None:
     assert found.tokens == 0
     assert (found.q_BT == found.scores.values_B[:, None]).all()
     assert (found.variance_BT == 0).all()
+
+
+def test_backward_writes_as_many_as_would_have_gone_there(vocabulary: Vocabulary) -> None:
+    """Next tokens of probability 1/2, 1/4 and 1/4: of 16 completions 8 or 12 begin otherwise."""
+    policy = GRUPolicy(vocabulary, embedding=2, hidden=2).eval()
+    with torch.no_grad():
+        policy.output.weight.zero_()
+        policy.output.bias.copy_(torch.tensor([0.5, 0.25, 0.25]).log())
+    sequences = sample(policy, 20, max_length=T)
+    follows_BT, inside_BT = sequences.tokens_BT[:, 1:], sequences.mask_BT[:, 1:]
+    for N, likely, unlikely in ((16, 8, 12), (3, 2, 3), (2, 2, 2), (1, 1, 1)):
+        wanted_BT = Plan(policy, sequences, N, "backward").wanted_BT
+        assert wanted_BT[inside_BT & (follows_BT == 0)].unique().tolist() == [likely]
+        assert wanted_BT[inside_BT & (follows_BT != 0)].unique().tolist() == [unlikely]
+        assert (wanted_BT[~inside_BT] == 0).all()
+
+
+def test_backward_varies_no_more_than_plain(policy: Policy, all_sequences: Sequences) -> None:
+    """By enumeration, with the completions that are written: every value's exact variance."""
+    N, p = 5, log_probs(policy, all_sequences).exp().detach()
+    values = TokenSum()(all_sequences).values_B.double()
+    sequences = sample(policy, 16, max_length=T, seed=0)
+    plan = Plan(policy, sequences, N, "backward")
+    fewer = 0
+    for b, length in enumerate(sequences.lengths_B.tolist()):
+        own = sequences.tokens_BT[b]
+        backward = 0.0
+        for t in range(length - 2, -1, -1):
+            here = (all_sequences.tokens_BT[:, : t + 1] == own[: t + 1]).all(dim=1)
+            other = here & (all_sequences.tokens_BT[:, t + 1] != own[t + 1])
+            share, wanted = float(p[other].sum() / p[here].sum()), int(plan.wanted_BT[b, t])
+            backward = (1 - share) ** 2 * backward
+            backward += share**2 * variance_of(values[other], p[other]) / wanted
+            assert backward <= variance_of(values[here], p[here]) / N + 1e-9
+            fewer += wanted < N
+    assert fewer > 0
+
+
+def variance_of(values: torch.Tensor, weights: torch.Tensor) -> float:
+    shares = weights / weights.sum()
+    return float((shares * (values - (shares * values).sum()).square()).sum())
 
 
 def test_failed_completions_count_for_nobody(policy: Policy) -> None:
