@@ -158,15 +158,17 @@ def estimates(plan: Plan, values_BTN: Tensor, finished: Scores) -> tuple[Tensor,
 
 
 def _sum_backwards(plan: Plan, q_BT: Tensor, n_BT: Tensor, variance_BT: Tensor) -> None:
-    """Add, in place and from the end, what follows if the next token is the sequence's own."""
+    """Add, in place and from the end, what follows if the next token is the sequence's own.
+
+    Where all of one side failed, the other stands for both, as among plain completions.
+    """
     lengths_B = plan.sequences.lengths_B
     for t in range(int(lengths_B.max()) - 2, -1, -1):
-        p_B = plan.next_probability_BT[:, t]
-        inside_B, certain_B = lengths_B - 1 > t, p_B == 1
+        inside_B, own_B, other_B = lengths_B - 1 > t, n_BT[:, t + 1] > 0, n_BT[:, t] > 0
+        p_B = torch.where(own_B, plan.next_probability_BT[:, t], 0.0).masked_fill(~other_B, 1.0)
         for table_BT, power in ((q_BT, 1), (variance_BT, 2)):
-            other_B = table_BT[:, t].masked_fill(certain_B, 0.0)
-            total_B = p_B**power * table_BT[:, t + 1] + (1 - p_B) ** power * other_B
+            follows_B = table_BT[:, t + 1].masked_fill(p_B == 0, 0.0)
+            leaves_B = table_BT[:, t].masked_fill(p_B == 1, 0.0)
+            total_B = p_B**power * follows_B + (1 - p_B) ** power * leaves_B
             table_BT[:, t] = torch.where(inside_B, total_B, table_BT[:, t])
-        usable_B = (n_BT[:, t + 1] > 0) & (certain_B | (n_BT[:, t] > 0))
-        total_B = torch.where(usable_B, n_BT[:, t] + n_BT[:, t + 1], 0)
-        n_BT[:, t] = torch.where(inside_B, total_B, n_BT[:, t])
+        n_BT[:, t] += torch.where(inside_B, n_BT[:, t + 1], 0)

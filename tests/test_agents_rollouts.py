@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
@@ -242,13 +243,39 @@ def variance_of(values: torch.Tensor, weights: torch.Tensor) -> float:
     return float((shares * (values - (shares * values).sum()).square()).sum())
 
 
-def test_failed_completions_count_for_nobody(policy: Policy) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_failed_completions_count_for_nobody(policy: Policy, scheme: Scheme) -> None:
+    """A value is missing where every completion failed, and the sequence itself is one of them."""
     sequences = sample(policy, 8, max_length=T, seed=0)
     scorer = FunctionObjective(lambda texts: [None if t.endswith("b") else 1.0 for t in texts])
-    found = action_values(policy, sequences, scorer, completions=6)
+    found = action_values(policy, sequences, scorer, completions=6, scheme=scheme)
     scored = found.n_BT > 0
     assert (found.q_BT[scored] == 1.0).all()
     assert found.q_BT[sequences.mask_BT & ~scored].isnan().all()
+    if scheme == "backward":  # which goes on from the sequence's own score
+        assert not (~scored & sequences.mask_BT)[found.scores.ok_B].any()
+
+
+def test_one_side_stands_for_both_where_the_other_failed(vocabulary: Vocabulary) -> None:
+    policy = GRUPolicy(vocabulary, embedding=2, hidden=2).double().eval()
+    with torch.no_grad():
+        policy.output.weight.zero_()
+        policy.output.bias.copy_(torch.tensor([0.5, 0.25, 0.25]).log())
+    sequences = Sequences.from_tokens(torch.tensor([[0, 0]]), vocabulary)
+    for failing, q, ok in (("other", 1.0, True), ("own", 0.25, False), ("both", math.nan, False)):
+
+        def score(texts: list[str], failing: str = failing) -> list[float | None]:
+            values = [1.0 if text == "aa" else 0.25 for text in texts]
+            names = ["own" if text == "aa" else "other" for text in texts]
+            return [
+                None if failing in ("both", name) else value
+                for name, value in zip(names, values, strict=True)
+            ]
+
+        found = action_values(policy, sequences, FunctionObjective(score), scheme="backward")
+        torch.testing.assert_close(found.q_BT[0, 0], torch.tensor(q).double(), equal_nan=True)
+        assert found.scores.ok_B.tolist() == [ok]
+        assert bool(found.n_BT[0, 0] > 0) == (failing != "both")
 
 
 def exact_gradient(policy: Policy, everything: Sequences, reward: Reward) -> torch.Tensor:
