@@ -74,7 +74,8 @@ class Plan:
         if self.scheme != "backward":
             return N * unfinished_BT
         other_BT = 1 - self.next_probability_BT
-        wanted_BT = (N * other_BT.nan_to_num(1.0) - _ROUNDING).ceil().clamp(min=min(2, N))
+        least = 2 if N > 2 else 1
+        wanted_BT = (N * other_BT.nan_to_num(1.0) - _ROUNDING).ceil().clamp(min=least)
         return wanted_BT.long() * (unfinished_BT & (other_BT != 0))  # NaN is to be found
 
     def missing_BN(self, t: int) -> Tensor:

@@ -14,8 +14,9 @@ Five schemes spend the completions, all without bias:
 - ``backward``: Q(t) = pi(y) Q(t+1) + (1 - pi(y)) E[R | another token than y], where y is the next
   token of the sequence: only the second part is estimated, and a sum from the end gives the values.
   Of N plain completions a share of 1 - pi(y) would go there, so N (1 - pi(y)) are written, rounded
-  up, and no fewer than two, to tell a variance: stratified sampling with proportional allocation
-  (Cochran, 1977, Sampling Techniques, 5.6), so no value varies more than that of N plain ones.
+  up, and no fewer than two, to tell a variance, unless N is two: stratified sampling with
+  proportional allocation (Cochran, 1977, Sampling Techniques, 5.6), so no value varies more than
+  that of N plain ones.
 """
 
 # Shapes: B sequences, T steps, N completions of a prefix, R rows of a tile

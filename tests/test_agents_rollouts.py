@@ -210,7 +210,7 @@ def test_backward_writes_as_many_as_would_have_gone_there(vocabulary: Vocabulary
         policy.output.bias.copy_(torch.tensor([0.5, 0.25, 0.25]).log())
     sequences = sample(policy, 20, max_length=T)
     follows_BT, inside_BT = sequences.tokens_BT[:, 1:], sequences.mask_BT[:, 1:]
-    for N, likely, unlikely in ((16, 8, 12), (3, 2, 3), (2, 2, 2), (1, 1, 1)):
+    for N, likely, unlikely in ((16, 8, 12), (3, 2, 3), (2, 1, 2), (1, 1, 1)):
         wanted_BT = Plan(policy, sequences, N, "backward").wanted_BT
         assert wanted_BT[inside_BT & (follows_BT == 0)].unique().tolist() == [likely]
         assert wanted_BT[inside_BT & (follows_BT != 0)].unique().tolist() == [unlikely]
