@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..envs import Constraint, Sequences
+from .completing import Masks
 from .policies import Policy
 from .precision import at_least_float32
-from .sampling import Masks, read_prefix
+from .sampling import read_prefix
 
 
 @torch.no_grad()

@@ -28,10 +28,11 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from .completing import Masks, Rows, complete, count_written
 from .heads import head_of
 from .plans import Backend, Plan, Scheme, Tile
 from .precision import at_least_float32
-from .sampling import Masks, complete, count_written, read_prefix
+from .sampling import read_prefix
 from .staircase import Climb, climb_by_steps, completions_of
 
 __all__ = ["Backend", "Plan", "Scheme", "Tile", "best_backend", "tiles"]
@@ -103,33 +104,87 @@ class _Tiled(_Writer):
         needs_logits = plan.bound is not None or plan.scheme == "arithmetic"
         self.head = None if needs_logits else head_of(plan.policy)
         self.read_token = plan.policy.step if self.head is None else self.head.step
+        self._ahead: dict[int, list[Tile]] = {}  # written with the rows of a shorter prefix
 
     def write(self, t: int, b_R: Tensor, n_R: Tensor) -> Iterator[Tile]:
-        """Read token t everywhere, then complete, ``tile_rows`` rows at a time."""
-        plan, masks = self.plan, self.masks
-        tokens_BT = plan.sequences.tokens_BT
-        x_BX, self.state = self.read_token(tokens_BT[:, t], self.state)
-        self.masks = masks = None if masks is None else masks.read(tokens_BT[:, t])
-        for b, n in zip(b_R.split(plan.tile_rows), n_R.split(plan.tile_rows), strict=True):
-            if len(b) == 0:
-                continue
-            tokens_RT = tokens_BT[b]
-            tokens_RT[:, t + 1 :] = plan.policy.vocabulary.pad
-            owners_U, of_R = b.unique(return_inverse=True)
-            written = complete(
-                plan.policy,
-                tokens_RT,
-                t + 1,
-                x_BX[owners_U],
-                plan.policy.branch(self.state, owners_U),
-                plan.draws(b, t, n),
-                of_R=of_R,
-                masks=None if masks is None else masks.select(b),
-                exclude_U=plan.excluded(owners_U, t),
-                compact_every=plan.compact_every,
-                head=self.head,
-            )
-            yield Tile(t, b, n, tokens_RT, written)
+        """Read token t everywhere, then complete, ``tile_rows`` rows at a time.
+
+        Where they are fewer, together with those of the next prefixes.
+        """
+        if t in self._ahead:
+            yield from self._ahead.pop(t)
+            return
+        x_BX, most = self._read(t), self.plan.tile_rows
+        if len(b_R) > most:
+            for b, n in zip(b_R.split(most), n_R.split(most), strict=True):
+                yield from self._complete({t: (b, n)}, {t + 1: self._rows(t, x_BX, b, n)})
+        elif len(b_R):
+            rows_of = {t: (b_R, n_R)}
+            arrivals = {t + 1: self._rows(t, x_BX, b_R, n_R)}
+            for later, b, n in self._also(t, len(b_R)):
+                x_BX, self._ahead[later] = self._read(later), []
+                if len(b):
+                    rows_of[later] = b, n
+                    arrivals[later + 1] = self._rows(later, x_BX, b, n)
+            first, *others = self._complete(rows_of, arrivals)
+            self._ahead |= {tile.t: [tile] for tile in others}
+            yield first
+
+    def _also(self, t: int, rows: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """The rows of the prefixes after ``t`` for which there is room beside so many."""
+        plan = self.plan
+        if not plan.policy.fixed_shapes or plan.scheme == "reuse":  # which has to see them first
+            return
+        for later in range(t + 1, int(plan.sequences.lengths_B.max()) - 1):
+            b_R, n_R = plan.missing_BN(later).nonzero().unbind(1)
+            rows += len(b_R)
+            if rows > plan.tile_rows:
+                return
+            yield later, b_R, n_R
+
+    def _read(self, t: int) -> Tensor:
+        """What token t of every sequence gives, logits or features."""
+        token_B = self.plan.sequences.tokens_BT[:, t]
+        x_BX, self.state = self.read_token(token_B, self.state)
+        self.masks = None if self.masks is None else self.masks.read(token_B)
+        return x_BX
+
+    def _rows(self, t: int, x_BX: Tensor, b_R: Tensor, n_R: Tensor) -> Rows:
+        """Completions ``n_R`` of sequences ``b_R``, whose token t has just been read."""
+        plan = self.plan
+        owners_U, of_R = b_R.unique(return_inverse=True)
+        return Rows(
+            x_BX[owners_U],
+            plan.policy.branch(self.state, owners_U),
+            plan.draws(b_R, t, n_R),
+            of_R,
+            None if self.masks is None else self.masks.select(b_R),
+            plan.excluded(owners_U, t),
+        )
+
+    def _complete(
+        self, rows_of: dict[int, tuple[Tensor, Tensor]], arrivals: dict[int, Rows]
+    ) -> list[Tile]:
+        """A tile for each prefix."""
+        plan, vocabulary = self.plan, self.plan.policy.vocabulary
+        tables = []
+        for t, (b_R, _) in rows_of.items():
+            tokens_RT = plan.sequences.tokens_BT[b_R]
+            tokens_RT[:, t + 1 :] = vocabulary.pad
+            tables.append(tokens_RT)
+        table_RT = torch.cat(tables)
+        complete(
+            plan.policy,
+            table_RT,
+            arrivals,
+            compact_every=plan.compact_every,
+            head=self.head,
+        )
+        parts = table_RT.split([len(tokens_RT) for tokens_RT in tables])
+        return [
+            Tile(t, b, n, tokens_RT, count_written(tokens_RT[:, t + 1 :], vocabulary))
+            for (t, (b, n)), tokens_RT in zip(rows_of.items(), parts, strict=True)
+        ]
 
 
 class _Reference(_Writer):

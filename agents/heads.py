@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..envs.categorical import TWO_LEVELS, find_by_blocks, whole_blocks
+from ..envs.categorical import TWO_LEVELS, excluding, find_by_blocks, whole_blocks
 from .draws import Draws, PointDraws
 from .policies import Policy, State
 from .policies.recurrent import RecurrentPolicy
@@ -54,7 +54,7 @@ class Head:
             features_UH: after the tokens before it.
             draws: of the rows.
             of_R: which of the features are a row's; None where each has its own.
-            exclude_U: a token for each of the features that is not drawn.
+            exclude_U: a token for each of the features that is not drawn, -1 for none.
         """
         assert isinstance(draws, PointDraws)
         uniforms_R, most = draws.points(step, self._weights_UA.dtype), len(self._logits_UA)
@@ -80,7 +80,7 @@ class Head:
         if self._wide_UA is not self._logits_UA:
             wide_UA.copy_(logits_UA)
         if exclude_U is not None:
-            wide_UA.scatter_(1, exclude_U[:, None], -torch.inf)
+            excluding(wide_UA, exclude_U)
         return torch.softmax(wide_UA, dim=1, out=weights_UA)
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..envs import Constraint, Sequences
+from .completing import COMPACT_EVERY, TILE_ROWS
 from .draws import Draws, completion_draws
 from .losses import token_log_probs
 from .policies import Policy
 from .precision import at_least_float32
-from .sampling import COMPACT_EVERY, TILE_ROWS
 
 Backend = Literal["auto", "reference", "tiled", "graph", "triton"]
 Scheme = Literal["plain", "systematic", "arithmetic", "reuse", "backward"]

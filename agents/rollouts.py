@@ -30,10 +30,10 @@ from torch import Tensor
 
 from ..envs import Constraint, Prefixes, Sequences
 from ..rewards import Scores
+from .completing import COMPACT_EVERY, TILE_ROWS
 from .completions import Backend, Plan, Scheme, Tile, tiles
 from .policies import Policy
 from .precision import in_precision
-from .sampling import COMPACT_EVERY, TILE_ROWS
 
 Scorer = Callable[[Sequences], Scores]
 

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from ..envs import Constraint, Vocabulary
+from .completing import Masks
 from .counter_rng import seed_words
 from .draws import Draws, completion_draws
 from .plans import Plan, Scheme
 from .policies import Policy
 from .precision import at_least_float32
-from .sampling import Masks
 
 MOST_ROWS = 2**16  # of a chunk, so long as these have no more than so many logits;
 MOST_LOGITS = 2**29  # a single sequence may have more of both

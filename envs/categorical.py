@@ -60,6 +60,13 @@ def find_by_blocks(weights_UA: Tensor, uniforms_R: Tensor, of_R: Tensor | None =
     return block_R * _BLOCK + find_in(blocks_USK[of_R, block_R].cumsum(dim=1), rest_R)
 
 
+def excluding(logits_UA: Tensor, tokens_U: Tensor) -> Tensor:
+    """The logits, in place, with -inf at a token of each row; -1 for none."""
+    rows = (tokens_U >= 0).nonzero()[:, 0]
+    logits_UA[rows, tokens_U[rows]] = -torch.inf
+    return logits_UA
+
+
 def cumulative(logits_RA: Tensor) -> Tensor:
     """The CDF, (R, A); its last entry is 1 but for rounding.
 

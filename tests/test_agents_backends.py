@@ -14,11 +14,12 @@ import torch
 from tokengym.agents import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy, action_values, sample
 from tokengym.agents import heads as heads_module
 from tokengym.agents import staircase as staircase_module
+from tokengym.agents.completing import Rows, complete
 from tokengym.agents.completions import Backend, Plan, Scheme, best_backend, tiles
 from tokengym.agents.counter_rng import Uniforms, seed_words
 from tokengym.agents.draws import completion_draws
 from tokengym.agents.policies.recurrent import RecurrentPolicy
-from tokengym.agents.sampling import complete, read_prefix
+from tokengym.agents.sampling import read_prefix
 from tokengym.agents.staircase import Recording, Stairs, climb_by_steps, stairs_of
 from tokengym.envs import Constraint, Sequences, Vocabulary
 from tokengym.envs.constraints import ForbiddenTokens, MinimumLength
@@ -166,7 +167,7 @@ def test_the_order_of_rows_changes_nothing(scheme: Scheme, vocabulary: Vocabular
         tokens_RT = torch.full((12, 8), vocabulary.pad)
         logits_RA, state = read_prefix(policy, tokens_RT[:, :0])
         draws = completion_draws(scheme, 5, b_R[order_R], 0, n_R[order_R], 4)
-        complete(policy, tokens_RT, 0, logits_RA, state, draws)
+        complete(policy, tokens_RT, {0: Rows(logits_RA, state, draws)})
         written.append(tokens_RT[order_R.argsort()])
     assert torch.equal(*written)
 

@@ -115,8 +115,12 @@ def test_completions_that_draw_alike_are_read_once(
         return step(last_B, state)
 
     monkeypatch.setattr(policy, "step", counted)
-    drawn_by(Plan(policy, sequences, completions=5), "tiled")
+    drawn_by(Plan(policy, sequences, completions=5, tile_rows=15), "tiled")
     assert set(rows) == {3}
+    apart = len(rows)
+    rows.clear()
+    drawn_by(Plan(policy, sequences, completions=5), "tiled")  # all prefixes in one tile
+    assert apart - len(rows) == 3 + 2 + 1  # the steps of the longer prefixes
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
