@@ -27,20 +27,20 @@ CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     PLAIN: ({}, {"hidden": 32}),
     "averaged, 32": ({"averaging": 0.999}, {"hidden": 32}),
     "tied, 32": ({}, {"hidden": 32, "tied": True}),
+    "decay 0.1, 32": ({"weight_decay": 0.1}, {"hidden": 32}),
     "decay 0.3, 32": ({"weight_decay": 0.3}, {"hidden": 32}),
     "decay 1, 32": ({"weight_decay": 1.0}, {"hidden": 32}),
     "decay 3, 32": ({"weight_decay": 3.0}, {"hidden": 32}),
     "dropout 0.3, 32": ({}, {"hidden": 32, "dropout": 0.3, "variational": True}),
     "dropout 0.5, 64": ({}, {"hidden": 64, "dropout": 0.5, "variational": True}),
-    "dropout 0.5, 128": ({}, {"hidden": 128, "dropout": 0.5, "variational": True}),
-    "decay 1, averaged, 64": ({"weight_decay": 1.0, "averaging": 0.999}, {"hidden": 64}),
-    "decay 1, averaged, dropout 0.3, 64": (
-        {"weight_decay": 1.0, "averaging": 0.999},
-        {"hidden": 64, "dropout": 0.3, "variational": True},
+    "decay 0.3, 64": ({"weight_decay": 0.3}, {"hidden": 64}),
+    "decay 0.3, averaged, dropout 0.3, 32": (
+        {"weight_decay": 0.3, "averaging": 0.999},
+        {"hidden": 32, "dropout": 0.3, "variational": True},
     ),
-    "decay 1, averaged, dropout 0.5, tied, 128": (
-        {"weight_decay": 1.0, "averaging": 0.999},
-        {"hidden": 128, "dropout": 0.5, "variational": True, "tied": True},
+    "decay 0.3, averaged, dropout 0.5, tied, 64": (
+        {"weight_decay": 0.3, "averaging": 0.999},
+        {"hidden": 64, "dropout": 0.5, "variational": True, "tied": True},
     ),
 }
 FITTING: dict[str, Any] = {
