@@ -66,8 +66,10 @@ class Rows:
         of_R: which of the U a row goes on from, int64; None where each has its own.
         masks: what may be written next.
         exclude_U: for each of the U a token that is not written next, -1 for none.
+
+    Attributes:
         number_R: which rows of the table they are, int64; those that join go on counting.
-        ended_R: those that have ended.
+        ended_R: which have ended.
     """
 
     x_UX: Tensor

@@ -5,7 +5,8 @@ All backends draw the same tokens:
 - ``reference``: the paper's double loop, one prefix and one completion at a time, each from its
   first token: the yardstick of exactness.
 - ``tiled``: carries the states of the prefixes along and completes many rows at once, in tiles that
-  stay in cache; drops rows that have ended. For every policy and constraint.
+  stay in cache, with policies of ``fixed_shapes`` those of several prefixes; drops rows that have
+  ended. For every policy and constraint.
 - ``graph``: all rows of all prefixes at once (staircase.py), on a GPU as one CUDA graph. For
   policies of ``fixed_shapes``; with a constraint it is not recorded, and runs step by step.
 - ``triton``: the same rows, a step of GRU or LSTM and its draw fused into Triton kernels

@@ -172,6 +172,30 @@ def test_the_order_of_rows_changes_nothing(scheme: Scheme, vocabulary: Vocabular
     assert torch.equal(*written)
 
 
+@pytest.mark.parametrize("kind", [GRUPolicy, LSTMPolicy])
+@pytest.mark.parametrize("actions", [3, 600])  # the second with a head
+@pytest.mark.parametrize("constraint", [None, ForbiddenTokens(["1"])], ids=str)
+@pytest.mark.parametrize("gap", [False, True])
+def test_rows_join_when_all_others_have_ended(
+    kind: type[GRUPolicy | LSTMPolicy], actions: int, constraint: Constraint | None, gap: bool
+) -> None:
+    """Completions end at once, most of them, and some prefixes in between want none."""
+    vocabulary = Vocabulary.from_tokens(map(str, range(actions)), "words")
+    policy = recurrent(vocabulary, kind, layers=2).double()
+    assert vocabulary.eos is not None
+    with torch.no_grad():
+        policy.output.bias[vocabulary.eos] += 8
+    sequences = Sequences.from_tokens(torch.zeros(2, 9, dtype=torch.int64), vocabulary)
+    plan = Plan(policy, sequences, 2, seed=3, constraint=constraint, compact_every=1)
+    if gap:
+        plan.wanted_BT[:, 1:4] = 0
+        plan.wanted_BT[:, 6] = 0
+    expected = drawn_by(plan, "reference")
+    ended = [row.index(vocabulary.eos) if vocabulary.eos in row else 9 for row in expected.values()]
+    assert sorted(ended)[0] == 1 < sorted(ended)[-1]
+    assert drawn_by(plan, "tiled") == expected
+
+
 def test_rows_drawn_alone_and_together_are_the_same() -> None:
     """What is joined to rows that are under way is what it would be by itself."""
     b_R, n_R = torch.arange(6) // 2, torch.arange(6) % 2
