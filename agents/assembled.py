@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from ..envs import Constraint, Sequences, Task, Vocabulary
 from ..rewards import TrainableReward
-from .checks import check_device, check_least, check_positive
+from .checks import check_device, check_positive, check_whole
 from .counter_rng import fold_in
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .pretraining import seeded
@@ -125,9 +125,9 @@ class AssembledAgent(BaseAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        check_least(1, batch_size=batch_size, discriminator_batch_size=discriminator_batch_size)
-        check_least(1, replay_size=replay_size)
-        check_least(0, discriminator_steps=discriminator_steps, replay_batch_size=replay_batch_size)
+        check_whole(1, batch_size=batch_size, discriminator_batch_size=discriminator_batch_size)
+        check_whole(1, replay_size=replay_size)
+        check_whole(0, discriminator_steps=discriminator_steps, replay_batch_size=replay_batch_size)
         if experience is not None and not replay_batch_size:
             raise ValueError(
                 f"experience is {experience!r} and replay_batch_size 0, so it would not be learnt "
@@ -158,6 +158,7 @@ class AssembledAgent(BaseAlgorithm):
         self.replay_batch_size, self.replay_size = replay_batch_size, replay_size
         self.replay = Replay(replay_size)
         self.experience = experience
+        self.experience_read: str | None = None  # the file that is remembered from
         self.overlap = overlap
         self.stats_window_size = stats_window_size
         self.rounds = 0

@@ -14,11 +14,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
 from ..envs import Sequences
@@ -26,6 +27,7 @@ from ..rewards import BudgetExhausted, Progress, Reward, Scores
 from ..rewards.failures import first_failures
 from ..rewards.state import with_prefix
 from .assembled import Purpose
+from .checks import check_whole
 from .divergence import learning_from
 from .losses import constrained
 from .parallel import logits_together, sample_together, scores_of_first, world
@@ -95,6 +97,7 @@ class SequenceAgent(RememberingAgent):
 
     _ahead: Batch | None = None
     _following: Batch | None = None
+    _reads_in_shares = True  # of several processes each its share of a batch, which is gathered
     _in_shares = False  # whether the policy has read, for the next update, its share alone
 
     def __repr__(self) -> str:
@@ -174,9 +177,11 @@ class SequenceAgent(RememberingAgent):
         The policy that writes is the constrained one, so its probabilities are those of the
         gradient: what remains, renormalised.
         """
+        shared = self._reads_in_shares
         with torch.backends.cudnn.flags(enabled=False):
-            logits_BTA = logits_together(policy, tokens_BT, condition_B)
-        self._in_shares |= policy is self.policy and torch.is_grad_enabled()
+            read = partial(logits_together, policy) if shared else policy
+            logits_BTA = read(tokens_BT, condition_B)
+        self._in_shares |= shared and policy is self.policy and torch.is_grad_enabled()
         return constrained(logits_BTA, self._allowed(tokens_BT))
 
     # --- learning ---------------------------------------------------------------------------
@@ -185,7 +190,7 @@ class SequenceAgent(RememberingAgent):
         self,
         total_timesteps: int,
         callback: MaybeCallback = None,
-        log_interval: int = 1,
+        log_interval: int | None = 1,
         tb_log_name: str = "run",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
@@ -201,7 +206,7 @@ class SequenceAgent(RememberingAgent):
         Args:
             total_timesteps: tokens; the last round is finished.
             callback: as in Stable-Baselines3.
-            log_interval: rounds between two entries of the log.
+            log_interval: rounds between two entries of the log; None: no entries.
             tb_log_name: the name of the TensorBoard run.
             reset_num_timesteps: count from 0.
             progress_bar: show one.
@@ -212,6 +217,7 @@ class SequenceAgent(RememberingAgent):
         """
         if self.task is None:
             raise ValueError("there is no environment to learn from; call set_env first")
+        check_whole(1, log_interval=1 if log_interval is None else log_interval)
         total_timesteps, hooks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -222,6 +228,7 @@ class SequenceAgent(RememberingAgent):
         self.stopped, going_on = None, True
         while self.num_timesteps < total_timesteps and going_on and self._can_be_scored():
             hooks.on_rollout_start()
+            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             self._update_learning_rate(self.optimizer)
             self.task.reward.begin_round(
                 Progress(self.rounds, self.num_timesteps / total_timesteps)
@@ -231,11 +238,10 @@ class SequenceAgent(RememberingAgent):
             self.rounds += 1
             self.num_timesteps += made.sequences.num_tokens
             self.within_update = False
-            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             record_round(self, made)
             hooks.update_locals(locals())
             hooks.on_rollout_end()
-            if self.rounds % log_interval == 0:
+            if log_interval is not None and self.rounds % log_interval == 0:
                 self.logger.dump(self.num_timesteps)
             for _ in range(int(made.sequences.lengths_B.max())):
                 going_on = hooks.on_step() and going_on
@@ -245,7 +251,7 @@ class SequenceAgent(RememberingAgent):
 
     def _before_learning(self) -> None:
         """Make what has to be there before the first round."""
-        self._read_experience()
+        self._read_inputs()
 
     def _can_be_scored(self) -> bool:
         """Whether the reward can score another round; ``stopped`` says why not."""
@@ -273,7 +279,7 @@ class SequenceAgent(RememberingAgent):
         """One step of the optimiser; returns the gradient's norm before it was clipped.
 
         Raises:
-            FloatingPointError: that norm is not finite; the policy is as it was.
+            FloatingPointError: that norm is not finite; the policy is as it was before.
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -286,8 +292,8 @@ class SequenceAgent(RememberingAgent):
         if not torch.stack(norms).isfinite().all():
             raise FloatingPointError(
                 f"the gradient's norm is {float(norm)} in round {self.rounds} (loss "
-                f"{float(loss.detach())}), so the policy was left as it was; take a smaller "
-                "learning_rate, or bring the reward to a smaller range"
+                f"{float(loss.detach())}), so the policy was left as it was before this update; "
+                "take a smaller learning_rate, or bring the reward to a smaller range"
             )
         self.within_update = True
         self.optimizer.step()
@@ -329,10 +335,24 @@ class SequenceAgent(RememberingAgent):
     def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         super()._setup_loaded(tensors, state)
         saved = with_prefix("ahead", tensors)
-        if saved and saved["tokens"].shape[1] == self.max_length:  # else for another task
+        if saved:
             tokens_BT = saved["tokens"].to(self.device)
             found = Sequences.from_tokens(tokens_BT, self.policy.vocabulary)
             sequences = replace(found, log_probs_BT=saved["log_probs"].to(self.device))
             if "condition" in saved:
                 sequences = sequences.given(saved["condition"].to(self.device))
             self._ahead = Batch(sequences, saved["written"].to(self.device), ahead=True)
+        self._forget_ahead()
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Use another environment; what it does not let write is forgotten."""
+        super().set_env(env, force_reset)
+        self._forget_ahead()
+
+    def _forget_ahead(self) -> None:
+        """Write the next batch anew where the task does not let write the one that is there."""
+        if self._ahead is not None:
+            sequences = self._ahead.sequences
+            as_long = sequences.tokens_BT.shape[1] == self.max_length
+            if not as_long or not self._can_be_written(sequences).all():
+                self._ahead = None

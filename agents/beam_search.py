@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..envs import Constraint, Sequences
-from .completing import Masks
+from .completing import UNDRAWABLE, Masks
 from .policies import Policy
 from .precision import at_least_float32
 from .sampling import read_prefix
@@ -43,7 +43,8 @@ def beam_search(
         more.
 
     Raises:
-        ValueError: no beam, or a prompt that leaves no room or is forbidden.
+        ValueError: no beam, a prompt that leaves no room or is forbidden, or a policy that holds
+            NaN.
     """
     prefix_T = policy.vocabulary.encode([prompt], end=False).tokens_BT[0].to(policy.device)
     if beams < 1 or max_length <= len(prefix_T):
@@ -78,6 +79,8 @@ def _search(
         if masks is not None:
             logits_KA = masks.hide(logits_KA, ended_K)
         log_p_KA = at_least_float32(logits_KA).log_softmax(dim=1)
+        if log_p_KA.isnan().any():
+            raise ValueError(UNDRAWABLE)
         log_p_KA[ended_K] = -torch.inf
         log_p_KA[ended_K, 0] = 0.0  # what has ended goes on in one way, at no cost
         rows_K, token_K = _best(log_probs_KT.sum(dim=1), log_p_KA, beams)

@@ -16,6 +16,18 @@ def check_least(least: float, **options: float) -> None:
             raise ValueError(f"{name} is {value!r}; expected at least {least}")
 
 
+def check_whole(least: int, **options: int) -> None:
+    """Check that options are whole numbers of at least ``least``.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    for name, value in options.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} is {value!r}; expected a whole number")
+    check_least(least, **options)
+
+
 def check_positive(**options: float) -> None:
     """Check that options are positive finite numbers.
 
@@ -39,14 +51,16 @@ def check_one_of(known: tuple[str, ...], **options: str) -> None:
 
 
 def check_device(device: torch.device | str) -> None:
-    """Check that torch knows such a device.
+    """Check that torch knows such a device and has it; for CUDA's it may take the CPU.
 
     Raises:
         ValueError: it does not.
     """
     try:
-        torch.device("cpu" if device == "auto" else device)
-    except RuntimeError as error:
+        wanted = torch.device("cpu" if device == "auto" else device)
+        if wanted.type != "cuda":
+            torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device is {device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:1'"
+            f"device is {device!r}; expected one that is here: 'auto', 'cpu', 'cuda' or 'cuda:1'"
         ) from error

@@ -204,6 +204,12 @@ def _histories(of_R: Tensor, token_R: Tensor) -> tuple[Tensor, Tensor, Tensor | 
     return histories_U // tokens, histories_U % tokens, new_of_R
 
 
+UNDRAWABLE = (
+    "no token can be drawn: the policy's logits hold NaN, or -inf alone; its weights have probably "
+    "diverged, so go back to an older checkpoint, or lower the learning rate"
+)
+
+
 def count_written(tokens_RT: Tensor, vocabulary: Vocabulary) -> int:
     """How many of these are tokens, no padding.
 
@@ -211,8 +217,5 @@ def count_written(tokens_RT: Tensor, vocabulary: Vocabulary) -> int:
         ValueError: one is what stands for a draw from no distribution.
     """
     if bool((tokens_RT == vocabulary.bos).any()):
-        raise ValueError(
-            "no token can be drawn: the policy's logits hold NaN, or -inf alone; its weights have "
-            "probably diverged, so go back to an older checkpoint, or lower the learning rate"
-        )
+        raise ValueError(UNDRAWABLE)
     return int((tokens_RT != vocabulary.pad).sum())

@@ -12,13 +12,14 @@ its value goes to every token: the same expected gradient at a thousandth of the
 # Shapes: B sequences
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
 from ..envs import Sequences
-from ..rewards import RepetitionPenalty
+from ..rewards import Objective, RepetitionPenalty
 from .policies import Policy
 from .seqgan import SeqGAN
 
@@ -46,7 +47,17 @@ class ORGAN(SeqGAN):
         super().__init__(policy, env, **options)
 
     def _check_rewards(self) -> None:
-        """Any reward will do."""
+        """Any reward will do; the penalty is of finished sequences."""
+        assert self.task is not None
+        each = self.task.reward.components()
+        rolled = [o.name for o in each if isinstance(o, Objective) and o.credit == "rollouts"]
+        if self.repetition_penalty and rolled:
+            warnings.warn(
+                f"{', '.join(rolled)}: scores completions, which the repetition penalty leaves as "
+                "they are; let it score finished sequences, credit='terminal', or say "
+                "repetition_penalty=False",
+                stacklevel=2,
+            )
 
     def _shape_terminal(self, sequences: Sequences, values_B: Tensor) -> Tensor:
         if not self.repetition_penalty:

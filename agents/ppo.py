@@ -26,10 +26,11 @@ from torch import Tensor
 
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_least, check_one_of, check_positive
+from .checks import check_least, check_one_of, check_positive, check_whole
 from .counter_rng import fold_in
 from .critic import CriticKind
 from .losses import constrained, token_log_probs
+from .parallel import action_values_together
 from .policies import Policy
 from .policy_gradient import PolicyGradientAgent
 from .ppo_losses import (
@@ -41,7 +42,6 @@ from .ppo_losses import (
     value_differences,
     value_loss,
 )
-from .rollouts import action_values
 
 Advantage = Literal["gae", "rollouts"]
 
@@ -89,6 +89,9 @@ class Experience:
 class PPO(PolicyGradientAgent):
     """PPO (Schulman et al., 2017), for sequences: recurrent and masked.
 
+    Of several processes each reads the whole of a minibatch; they share the writing, completions
+    and the scoring.
+
     Args:
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy.
         env: whose reward is learnt from.
@@ -107,6 +110,8 @@ class PPO(PolicyGradientAgent):
         completions: N, of every prefix, for ``advantage="rollouts"``.
         **options: those of every policy-gradient agent.
     """
+
+    _reads_in_shares = False
 
     def __init__(
         self,
@@ -128,12 +133,17 @@ class PPO(PolicyGradientAgent):
     ) -> None:
         check_one_of(get_args(Advantage), advantage=advantage)
         check_one_of(get_args(CriticKind), critic=critic)
-        check_least(1, epochs=epochs, minibatch_size=minibatch_size, completions=completions)
+        check_whole(1, epochs=epochs, minibatch_size=minibatch_size, completions=completions)
         check_least(0, value_coefficient=value_coefficient)
         check_positive(clip_range=clip_range, target_kl=1.0 if target_kl is None else target_kl)
         for name, share in (("gamma", gamma), ("gae_lambda", gae_lambda)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share!r}; expected 0 to 1")
+        if advantage == "rollouts" and (gamma != 1 or options.get("overlap")):
+            raise ValueError(
+                f"gamma is {gamma!r} and overlap {options.get('overlap', False)!r}; both are of "
+                "advantage='gae': completions are neither discounted nor scored beside the writing"
+            )
         self.advantage, self.critic = advantage, critic
         self.epochs, self.minibatch_size = epochs, minibatch_size
         self.clip_range, self.target_kl = clip_range, target_kl
@@ -162,7 +172,7 @@ class PPO(PolicyGradientAgent):
         if self.advantage == "gae":
             return super()._value(batch)
         assert self.task is not None
-        rollouts = action_values(
+        rollouts = action_values_together(
             self.policy,
             batch.sequences,
             self.task.reward,

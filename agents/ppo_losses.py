@@ -69,10 +69,14 @@ def value_differences(q_BT: Tensor, usable_BT: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalized(advantages_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Advantages of mean 0 and standard deviation 1 over real tokens, 0 elsewhere."""
+    """Advantages of mean 0 and standard deviation 1 over real tokens, 0 elsewhere.
+
+    They are taken less one of them first, so that equal ones give exactly 0.
+    """
     chosen = advantages_BT[mask_BT]
-    centred_BT = (advantages_BT - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
-    return centred_BT.masked_fill(~mask_BT, 0.0)
+    off = chosen - chosen[0]
+    normal = (off - off.mean()) / (off.std(correction=0) + 1e-8)
+    return torch.zeros_like(advantages_BT).masked_scatter(mask_BT, normal)
 
 
 def clipped_loss(log_ratios_BT: Tensor, advantages_BT: Tensor, clip_range: float) -> Tensor:

@@ -29,7 +29,7 @@ from ..envs import Sequences
 from .advantages import group_advantages, leave_one_out_advantages, mean_advantages
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_least, check_one_of
+from .checks import check_one_of, check_whole
 from .counter_rng import fold_in
 from .critic import CriticKind
 from .losses import importance_weights, reinforce_loss, token_log_probs
@@ -71,14 +71,14 @@ class Reinforce(PolicyGradientAgent):
         check_one_of(get_args(Baseline), baseline=baseline)
         if scale_by_std and baseline != "group":
             raise ValueError(f"scale_by_std is of baseline='group', and baseline is {baseline!r}")
-        if prompts is not None and not prompts:
-            raise ValueError("prompts is empty; give some, or None for none")
+        if isinstance(prompts, str) or (prompts is not None and not prompts):
+            raise ValueError(f"prompts is {prompts!r}; expected a list of some, or None for none")
         self.baseline = baseline
         self.prompts, self.group_size, self.scale_by_std = prompts, group_size, scale_by_std
         super().__init__(policy, env, **options)
-        check_least(1 if baseline in ("none", "learned") else 2, batch_size=self.batch_size)
+        check_whole(1 if baseline in ("none", "learned") else 2, batch_size=self.batch_size)
         if prompts is not None or baseline == "group":
-            check_least(2 if baseline == "group" else 1, group_size=group_size)
+            check_whole(2 if baseline == "group" else 1, group_size=group_size)
             if self.batch_size % group_size:
                 raise ValueError(
                     f"batch_size is {self.batch_size} and group_size {group_size}; expected whole "
@@ -92,12 +92,28 @@ class Reinforce(PolicyGradientAgent):
         """The training sequences of a round, in groups where there are prompts."""
         if self.prompts is None:
             return super()._write(round)
-        assert self.task is not None
         groups = self.batch_size // self.group_size
         seed = self._seed_of(Purpose.TRAINING_SEQUENCES, round)
+        return self._written_to(self.prompts, round * groups, groups, seed)
+
+    def _written_to_judge(self, n: int, seed: int) -> Sequences:
+        if self.prompts is None:
+            return super()._written_to_judge(n, seed)
+        groups, first = -(-n // self.group_size), seed % len(self.prompts)
+        return self._written_to(self.prompts, first, groups, seed).sequences[:n]
+
+    def _read_inputs(self) -> None:
+        super()._read_inputs()
+        if self.task is not None:
+            for prompt in self.prompts or []:
+                self.task.encode_prompt(prompt)
+
+    def _written_to(self, prompts: list[str], first: int, groups: int, seed: int) -> Batch:
+        """Groups of sequences that begin with the prompts in turn, from number ``first`` on."""
+        assert self.task is not None
         tokens, log_probs, lengths, conditions = [], [], [], []
         for group in range(groups):
-            prompt = self.prompts[(round * groups + group) % len(self.prompts)]
+            prompt = prompts[(first + group) % len(prompts)]
             written = sample_together(
                 self.policy,
                 self.group_size,

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
+from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..envs import Sequences
 from .policies.conditions import checked_condition
-from .replay import read_experience
+from .replay import Remembered, read_experience
 from .taught import TaughtAgent
 
 
@@ -28,43 +30,72 @@ class RememberingAgent(TaughtAgent):
         Args:
             sequences: what was written, under which conditions (``sequences.given``) where the
                 policy reads any.
-            scores: what each was worth; NaN: not known.
+            scores: what each was worth (B,); NaN: not known.
 
         Raises:
-            ValueError: a sequence is too long, or is none of the vocabulary; or it has no
-                condition, and the policy reads one.
+            ValueError: there is no environment; a sequence is too long, or is none of the
+                vocabulary, or it has no condition, and the policy reads one; or the scores are not
+                one number for each sequence.
         """
-        assert self.task is not None
+        if self.task is None:
+            raise ValueError(
+                "there is no environment whose sequences these are; call set_env first"
+            )
         sequences, canonical = self._real_sequences(sequences), self.task.canonical
         if size := self.policy.condition_size:
             checked_condition(sequences.condition_B, len(sequences), size)
         else:
             sequences = replace(sequences, condition_B=None)  # which nobody would read
-        values_B = torch.as_tensor(scores).to(self.device)
+        values_B = _checked_scores(scores, len(sequences)).to(self.device)
         values_B = values_B.masked_fill(~self._can_be_written(sequences), torch.nan)
         keys = [(canonical(text) if canonical else None) or text for text in sequences.texts]
         self.replay.add(keys, sequences, values_B)
 
-    def _read_experience(self) -> None:
-        """Begin with what is known from a file; where the agent has begun, it has read it."""
-        if self.experience is not None and self.rounds == 0 and not len(self.replay):
+    def _read_inputs(self) -> None:
+        """Remember the best of the file of experience, once."""
+        super()._read_inputs()
+        new = self.experience is not None and self.experience != self.experience_read
+        if self.experience is not None and new and self.task is not None:
             if self.policy.condition_size:
                 raise ValueError(
                     f"the policy reads a condition, and the sequences of {self.experience!r} have "
                     "none; leave experience out, or call agent.remember(sequences.given(...), ...)"
                 )
             self.remember(*read_experience(self.experience))
+            self.experience_read = self.experience
+
+    def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        super()._setup_loaded(tensors, state)
+        self._forget_what_does_not_fit()
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Use another environment with the same vocabulary; what it forbids is forgotten."""
+        super().set_env(env, force_reset)
+        self._forget_what_does_not_fit()
+
+    def _forget_what_does_not_fit(self) -> None:
+        self.replay.keep(
+            lambda row: (
+                len(row.tokens_T) <= self.max_length
+                and bool(self._can_be_written(self._sequences_of([row])).all())
+            )
+        )
 
     def _draw_replayed(self, seed: int) -> tuple[Sequences, Tensor]:
         """Remembered sequences, under their conditions, and their scores."""
-        rows, vocabulary = self.replay.draw(self.replay_batch_size, seed), self.policy.vocabulary
+        rows = self.replay.draw(self.replay_batch_size, seed)
+        values_B = torch.tensor([row.value for row in rows], device=self.device)
+        return self._sequences_of(rows), values_B
+
+    def _sequences_of(self, rows: list[Remembered]) -> Sequences:
+        vocabulary = self.policy.vocabulary
         tokens_BT = pad_sequence(
             [row.tokens_T for row in rows], batch_first=True, padding_value=vocabulary.pad
         )
         sequences = Sequences.from_tokens(tokens_BT.to(self.device), vocabulary)
         if conditions := [row.condition_C for row in rows if row.condition_C is not None]:
             sequences = sequences.given(torch.stack(conditions).to(self.device))
-        return sequences, torch.tensor([row.value for row in rows], device=self.device)
+        return sequences
 
     def _can_be_written(self, sequences: Sequences) -> Tensor:
         """Whether the constraint allows every token; bool (B,)."""
@@ -82,3 +113,17 @@ class RememberingAgent(TaughtAgent):
             return None
         bound = self.constraint.bound(self.policy.vocabulary, self.max_length, tokens_BT.device)
         return bound.along(tokens_BT)
+
+
+def _checked_scores(scores: Tensor | list[float], n: int) -> Tensor:
+    """The scores as float64 (B,); raises where they are anything else, or infinite."""
+    try:
+        values_B = torch.as_tensor(scores, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the scores are {scores!r}; expected numbers, NaN: not known") from error
+    if values_B.shape != (n,) or values_B.isinf().any():
+        raise ValueError(
+            f"the scores have shape {tuple(values_B.shape)} and {int(values_B.isinf().sum())} are "
+            f"infinite; expected ({n},), a finite number for each sequence, NaN: not known"
+        )
+    return values_B

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,10 @@ class Replay:
                 self._rows[key] = Remembered(value, tokens_BT[b, : lengths[b]], condition)
         best = sorted(self._rows.items(), key=lambda row: -row[1].value)  # stable: the older first
         self._rows = dict(best[: self.size])
+
+    def keep(self, fits: Callable[[Remembered], bool]) -> None:
+        """Forget all rows but those that fit."""
+        self._rows = {key: row for key, row in self._rows.items() if fits(row)}
 
     def expect(self, values_B: Tensor) -> None:
         """Take the mean of what was written last; of equal values it is exactly that value."""

@@ -28,7 +28,7 @@ from ..rewards import Reward, Scores, Sum
 from ..rewards.base import Credit, total_scores
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_least, check_one_of
+from .checks import check_one_of, check_whole
 from .completions import Scheme
 from .parallel import action_values_together, scores_of_first
 from .policies import Policy
@@ -72,7 +72,7 @@ class SeqGAN(Reinforce):
             raise ValueError(f"rollout_dtype is {rollout_dtype!r}; expected 'bfloat16' or None")
         if not 0 < rollout_update <= 1:
             raise ValueError(f"rollout_update is {rollout_update}; expected more than 0, at most 1")
-        check_least(1, completions=completions)
+        check_whole(1, completions=completions)
         check_one_of(get_args(Scheme), scheme=scheme)
         self.completions, self.scheme = completions, scheme
         self.rollout_update = rollout_update

@@ -61,6 +61,8 @@ class StoredAgent(WritingAgent):
             "num_timesteps": self.num_timesteps,
             "rounds": self.rounds,
             "sampled": self.sampled,
+            "predictions": self._predictions,
+            "experience_read": self.experience_read,
             "updates": self._n_updates,
             "progress_remaining": self._current_progress_remaining,
             "episodes": list(self.ep_info_buffer or []),
@@ -198,6 +200,9 @@ class StoredAgent(WritingAgent):
         self.replay.restore(with_prefix("replay", tensors), state["replay"])
         self.num_timesteps = int(state["num_timesteps"])
         self.rounds, self.sampled = int(state["rounds"]), int(state["sampled"])
+        self._predictions = int(state["predictions"])
+        read = state["experience_read"]
+        self.experience_read = None if read is None else str(read)
         self._n_updates = int(state["updates"])
         self._current_progress_remaining = float(state["progress_remaining"])
         self.pretraining = Pretraining(**{k: int(v) for k, v in state["pretraining"].items()})

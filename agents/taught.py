@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import configure_logger
 from ..envs import Sequences
 from ..rewards import TrainableReward
 from .assembled import Pretraining, Purpose
+from .checks import check_positive, check_whole
 from .counter_rng import fold_in
 from .divergence import learning_from
 from .parallel import sample_together, world
@@ -69,9 +70,17 @@ class TaughtAgent(StoredAgent):
             log_interval: steps between two entries of the log.
             reset: False goes on where a stopped pretraining (of a loaded agent, too) stood.
             progress_bar: show one.
+
+        Raises:
+            ValueError: an option is out of its range; or the data, or what options of the agent
+                name, cannot be used.
         """
+        check_whole(0, epochs=epochs, discriminator_steps=discriminator_steps)
+        check_whole(1, batch_size=batch_size, log_interval=log_interval)
+        check_positive(learning_rate=learning_rate)
         data = self._real_sequences(sequences)
         self._check_processes()
+        self._read_inputs()
         self._ensure_logger("pretrain")
         if reset:
             self.pretraining = Pretraining()
@@ -157,13 +166,7 @@ class TaughtAgent(StoredAgent):
         self.within_update = True
         seed = self._seed_of(Purpose.DISCRIMINATOR, *counter)
         n = self.discriminator_batch_size
-        generated = sample_together(
-            self.policy,
-            n,
-            max_length=self.max_length,
-            seed=fold_in(seed, 0),
-            constraint=self.constraint,
-        )
+        generated = self._written_to_judge(n, fold_in(seed, 0))
         metrics: dict[str, float] = {}
         with seeded(fold_in(seed, 1)):
             rows = torch.randint(len(real), (n,))
@@ -173,6 +176,15 @@ class TaughtAgent(StoredAgent):
                 world().align(reward.network)
                 metrics |= {f"{name}/{key}": value for key, value in found.items()}
         return metrics
+
+    def _written_to_judge(self, n: int, seed: int) -> Sequences:
+        """What discriminators are to tell from real ones, written as training sequences are."""
+        return sample_together(
+            self.policy, n, max_length=self.max_length, seed=seed, constraint=self.constraint
+        )
+
+    def _read_inputs(self) -> None:
+        """Read what options name; a mistake there shows before anything is learnt."""
 
     def _check_processes(self) -> None:
         """Several processes have to be about the same thing."""

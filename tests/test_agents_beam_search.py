@@ -64,3 +64,10 @@ def test_mistakes_are_told(policy: Policy) -> None:
         beam_search(policy, 0, max_length=T)
     with pytest.raises(ValueError, match="4 of them the prompt's"):
         beam_search(policy, 1, max_length=T, prompt="abab")
+
+
+def test_a_policy_that_diverged_is_told(policy: Policy) -> None:
+    with torch.no_grad():
+        next(iter(policy.parameters())).fill_(torch.nan)
+    with pytest.raises(ValueError, match="logits hold NaN, or -inf alone"):
+        beam_search(policy, 2, max_length=T)

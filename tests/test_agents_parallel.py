@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from tokengym.agents import ORGAN, GRUPolicy, Reinforce
+from tokengym.agents import ORGAN, PPO, GRUPolicy, Reinforce, SequenceAgent
 from tokengym.agents.parallel import (
     ProcessError,
     World,
@@ -73,7 +73,7 @@ class Variety(SetObjective):
         return len(set(forms)) / max(len(forms), 1)
 
 
-def make_agent(kind: type[Reinforce] = ORGAN, **options: Any) -> Any:
+def make_agent(kind: type[SequenceAgent] = ORGAN, **options: Any) -> Any:
     """In float64 throughout; its reward has all that could go apart on two processes."""
     vocabulary = Vocabulary.from_tokens(["a", "b"], "characters")
     calls: list[str] = []
@@ -116,15 +116,17 @@ def learnt(agent: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", [Reinforce, ORGAN])
+@pytest.mark.parametrize("kind", [Reinforce, ORGAN, PPO])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_together_learn_what_one_learns(
-    processes: int, kind: type[Reinforce], tmp_path: Path
+    processes: int, kind: type[SequenceAgent], tmp_path: Path
 ) -> None:
     """Pretraining, discriminators, and rounds of 5 sequences, which no number here divides."""
     options: dict[str, Any] = {"prior_coefficient": 0.1, "entropy_coefficient": 0.05}
     if kind is ORGAN:
         options |= {"completions": 3, "rollout_update": 0.5}
+    if kind is PPO:  # of which each reads the whole, what is replayed as well
+        options |= {"minibatch_size": 2, "replay_batch_size": 3}
     alone = learnt(make_agent(kind, **options))
     assert alone["rounds"] >= 3
     for rank, found in enumerate(
@@ -136,6 +138,32 @@ def test_processes_together_learn_what_one_learns(
         assert found["rounds"] == alone["rounds"]
         assert found["episodes"] == pytest.approx(alone["episodes"])
         assert found["calls"] == (alone["calls"] if rank == 0 else [])  # each asked about once
+
+
+def test_processes_share_the_completions_of_ppo(tmp_path: Path) -> None:
+    def learn() -> tuple[list[Any], int]:
+        calls: list[str] = []
+
+        def length(texts: list[str]) -> list[float]:
+            calls.extend(texts)
+            return [float(len(text)) for text in texts]
+
+        vocabulary = Vocabulary.from_tokens(["a", "b"], "characters")
+        reward = FunctionObjective(length, credit="rollouts", memo=False)
+        task = Task(name="Small", vocabulary=vocabulary, max_length=5, reward=reward)
+        torch.manual_seed(0)
+        policy = GRUPolicy(vocabulary, embedding=5, hidden=7).double()
+        options: dict[str, Any] = {"advantage": "rollouts", "completions": 2, "batch_size": 6}
+        agent = PPO(policy, TokenEnv(task), seed=3, **options)
+        agent.learn(60)
+        return [weights.detach().clone() for weights in policy.parameters()], len(calls)
+
+    alone, asked = learn()
+    found = each_of(2, tmp_path, lambda _: learn())
+    for weights, _ in found:
+        for one, other in zip(weights, alone, strict=True):
+            torch.testing.assert_close(one, other, **EXACT)
+    assert all(calls < asked for _, calls in found)
 
 
 @pytest.mark.parametrize("backend", ["tiled", "graph"])

@@ -11,7 +11,7 @@ import torch
 from tokengym.agents import PPO, Policy, SequenceAgent, load_agent
 from tokengym.agents.base import Batch, Values
 from tokengym.agents.losses import reinforce_loss, token_log_probs
-from tokengym.agents.ppo_losses import clipped_loss, generalized_advantages
+from tokengym.agents.ppo_losses import clipped_loss, generalized_advantages, normalized
 from tokengym.envs import Constraint, Sequences, SMILESSyntax, Task, TokenEnv, Vocabulary
 from tokengym.rewards import FunctionObjective, Reward
 
@@ -183,6 +183,28 @@ def test_a_constant_reward_changes_nothing_with_rollouts() -> None:
     before = weights(agent)
     agent.learn(300)
     assert torch.equal(before, weights(agent))
+
+
+def test_equal_advantages_are_normalised_to_nothing() -> None:
+    """A reward that is no sum of powers of two: rounding leaves no step of full size."""
+    constant = FunctionObjective(lambda texts: [0.7] * len(texts))
+    agent = make(reward=constant, gae_lambda=1.0, critic="own", value_coefficient=0.0)
+    before = weights(agent)
+    assert torch.equal(before, weights(agent.learn(100)))
+    values_BT, all_BT = torch.full((3, 4), 0.1), torch.ones(3, 4, dtype=torch.bool)
+    assert not normalized(values_BT, all_BT).any()
+    values_BT[0, 0] = 5.0
+    found_BT = normalized(values_BT, all_BT)
+    torch.testing.assert_close(
+        found_BT, (values_BT - values_BT.mean()) / values_BT.std(correction=0)
+    )
+
+
+def test_what_completions_have_no_use_for_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"gamma is 0\.5 and overlap False; both are of advantage"):
+        make(advantage="rollouts", gamma=0.5)
+    with pytest.raises(ValueError, match="overlap True"):
+        make(advantage="rollouts", overlap=True)
 
 
 @pytest.mark.parametrize("advantage", ["gae", "rollouts"])

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from tokengym.agents import Policy, Reinforce, SequenceAgent
+from stable_baselines3.common.callbacks import BaseCallback
+from tokengym.agents import Policy, Reinforce, SeqGAN, SequenceAgent, load_agent
 from tokengym.agents.advantages import group_advantages, mean_advantages
 from tokengym.agents.base import Batch
 from tokengym.agents.losses import (
@@ -25,7 +27,7 @@ from tokengym.agents.losses import (
 )
 from tokengym.agents.replay import Replay
 from tokengym.envs import Sequences, Task, TokenEnv, Vocabulary, make_constraint
-from tokengym.rewards import FunctionObjective, Reward
+from tokengym.rewards import ConvDiscriminator, FunctionObjective, Reward
 
 from .conftest import TokenSum, log_probs
 
@@ -270,6 +272,109 @@ def test_what_a_constraint_forbids_is_not_replayed() -> None:
     assert agent.learn(40).rounds == 3
 
 
+def test_what_another_constraint_forbids_is_forgotten(tmp_path: Path) -> None:
+    allowed = replace(task_with(), constraint=make_constraint("forbidden_tokens(['b'])"))
+    options: dict[str, Any] = {"replay_batch_size": 4, "overlap": True}
+    agent = make(**options).learn(40)
+    agent.remember(["abca", "acca"], [2.0, 2.0])
+    assert "b" in "".join(agent._ahead.sequences.texts)
+    agent.save(tmp_path / "a")
+    for other in (agent, load_agent(tmp_path / "a", TokenEnv(allowed))):
+        other.set_env(TokenEnv(allowed))
+        assert "acca" in (keys := other.replay.state()[1]["keys"])
+        assert "b" not in "".join(keys)
+        assert other._ahead is None
+        other.learn(40)
+        assert weights(other).isfinite().all()
+    shorter = load_agent(tmp_path / "a", TokenEnv(replace(task_with(), max_length=3)))
+    assert shorter.replay.state()[1]["keys"] == []
+
+
+@pytest.mark.parametrize("scores", [[2.0], [[1.0, 2.0]], [1.0, math.inf], [None, 1.0], "ab"])
+def test_scores_that_are_not_one_number_each(scores: Any) -> None:
+    agent = make(replay_batch_size=2)
+    with pytest.raises(ValueError, match=r"the scores .*; expected"):
+        agent.remember(["abca", "acca"], scores)
+    assert len(agent.replay) == 0
+    agent.remember(["abca", "acca"], [1, math.nan])
+    assert agent.replay.state()[1]["keys"] == ["abca"]
+
+
+def test_experience_is_read_once_and_before_anything_is_learnt(tmp_path: Path) -> None:
+    known = tmp_path / "known.csv"
+    known.write_text("text,score\nabca,1.0\n")
+    options: dict[str, Any] = {"replay_batch_size": 2, "learning_rate": 1e-9}
+    agent = make(experience=str(known), **options)
+    agent.remember(["acca"], [0.5])
+    agent.pretrain(epochs=0)
+    assert agent.replay.state()[1]["keys"] == ["abca", "acca"]
+    agent.learn(1).save(tmp_path / "a")
+    known.unlink()
+    assert load_agent(tmp_path / "a", TokenEnv(task_with())).learn(1).rounds == 2
+    other = load_agent(tmp_path / "a", TokenEnv(task_with()), experience="missing.csv")
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
+        other.learn(1)
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
+        make(experience="missing.csv", **options).pretrain(epochs=1)
+    with pytest.raises(ValueError, match="'x'"):
+        make(prompts=["ax"], group_size=4).pretrain(epochs=1)
+
+
+# --- learning -------------------------------------------------------------------------------
+
+
+def test_a_schedule_begins_anew_in_every_call() -> None:
+    rates: list[float] = []
+
+    class Watch(BaseCallback):
+        def _on_rollout_end(self) -> None:
+            rates.append(agent.optimizer.param_groups[0]["lr"])
+
+        def _on_step(self) -> bool:
+            return True
+
+    agent = make(learning_rate=lambda left: 0.01 * left)
+    for _ in range(2):
+        agent.learn(60, callback=Watch())  # two rounds of 32 tokens
+    assert rates == pytest.approx([0.01, 0.01 * (1 - 32 / 60)] * 2)
+    agent.learn(60, callback=Watch(), reset_num_timesteps=False)
+    assert rates[4:] == pytest.approx([0.01 * (1 - 64 / 124), 0.01 * (1 - 96 / 124)])
+
+
+def test_options_out_of_range_are_told() -> None:
+    made: list[tuple[dict[str, Any], str]] = [
+        ({"batch_size": 8.0}, r"batch_size is 8\.0; expected a whole number"),
+        ({"replay_batch_size": 2.5}, r"replay_batch_size is 2\.5; expected a whole number"),
+        ({"prompts": "ab"}, "prompts is 'ab'; expected a list"),
+    ]
+    for wrong, message in made:
+        with pytest.raises(ValueError, match=message):
+            make(**wrong)
+    agent = make()
+    taught: list[tuple[dict[str, Any], str]] = [
+        ({"learning_rate": -1.0}, r"learning_rate is -1\.0; expected more than 0"),
+        ({"epochs": -1}, "epochs is -1; expected at least 0"),
+        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+    ]
+    for wrong, message in taught:
+        with pytest.raises(ValueError, match=message):
+            agent.pretrain(**wrong)
+    with pytest.raises(ValueError, match="log_interval is 0; expected at least 1"):
+        agent.learn(1, log_interval=0)
+    assert agent.learn(1, log_interval=None).rounds == 1
+
+
+def test_draws_of_predict_go_on_after_a_load(tmp_path: Path) -> None:
+    agent = make()
+    observation = np.full((64, 5), agent.policy.vocabulary.pad)
+    first = agent.predict(observation)[0]
+    agent.save(tmp_path / "a")
+    second = agent.predict(observation)[0]
+    assert not np.array_equal(first, second)  # 64 equal draws of three tokens: p below 1e-20
+    loaded = load_agent(tmp_path / "a", TokenEnv(task_with()))
+    assert np.array_equal(loaded.predict(observation)[0], second)
+
+
 # --- prompts --------------------------------------------------------------------------------
 
 
@@ -287,7 +392,25 @@ def test_each_group_continues_its_prompt_and_learns_of_that_alone() -> None:
     assert agent.sample(50, prompt="cb", seed=0).texts.count("cbca") > 35
     with pytest.raises(ValueError, match="batch_size is 8 and group_size 3; expected whole groups"):
         make(prompts=["a"], group_size=3)
-    with pytest.raises(ValueError, match="prompts is empty"):
+    with pytest.raises(ValueError, match=r"prompts is \[\]; expected a list of some"):
         make(prompts=[])
     with pytest.raises(ValueError, match="scale_by_std is of baseline='group'"):
         make(scale_by_std=True)
+
+
+def test_discriminators_see_what_continues_the_prompts() -> None:
+    shown: list[str] = []
+    judge = ConvDiscriminator(embedding=3, widths=(1,), filters=(2,))
+    update = judge.update
+
+    def watched(real: Sequences, generated: Sequences) -> dict[str, float]:
+        shown.extend(generated.texts)
+        return update(real, generated)
+
+    judge.update = watched  # type: ignore[method-assign]
+    agent = make(SeqGAN, reward=judge, prompts=["a", "cb"], group_size=4, completions=1,
+                 discriminator_batch_size=6)  # fmt: skip
+    agent.pretrain(epochs=0, discriminator_steps=8)
+    assert len(shown) == 48
+    starts = {"cb" if text.startswith("cb") else text[0] for text in shown}
+    assert starts == {"a", "cb"}

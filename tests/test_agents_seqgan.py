@@ -113,7 +113,9 @@ def test_a_constant_reward_changes_nothing_at_all() -> None:
 @pytest.mark.parametrize("scheme", get_args(Scheme))
 def test_a_constant_reward_of_completions_changes_nothing_at_all(scheme: str) -> None:
     rolled = FunctionObjective(lambda texts: [0.1] * len(texts), credit="rollouts")
-    agent = make(reward=rolled, scheme=scheme)
+    with pytest.warns(UserWarning, match="which the repetition penalty leaves as they are"):
+        make(reward=rolled)
+    agent = make(reward=rolled, scheme=scheme, repetition_penalty=False)
     before = weights(agent)
     agent.learn(200)
     assert torch.equal(before, weights(agent))
@@ -332,7 +334,7 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
         ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0; expected more than 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; expected more than 0"),
         ({"prior_coefficient": -0.1}, "prior_coefficient is -0.1; expected at least 0"),
-        ({"device": "foo"}, "device is 'foo'; expected 'auto'"),
+        ({"device": "foo"}, "device is 'foo'; expected one that is here"),
         (
             {"policy_kwargs": {"hiddens": 3}},
             "policy GRU has no option 'hiddens'; did you mean hidden",
