@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from tokengym.agents import AGENTS
+from tokengym.train.command_line import _parsers, _with_config
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """
@@ -260,6 +263,50 @@ def test_lists_and_help(folder: Path) -> None:
     text = " ".join(run(folder, "train", "--help").split())
     assert "Passes over the real sequences by teacher forcing." in text
     assert "The folder of the results." in text
+
+
+def defaults(kind: type) -> dict[str, object]:
+    """Those of its constructor, and of those that it hands further options to."""
+    found: dict[str, object] = {}
+    for each in kind.__mro__:
+        if "__init__" in vars(each):
+            parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
+            found = {p.name: p.default for p in parameters if p.default is not p.empty} | found
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+                break
+    return found
+
+
+@pytest.mark.parametrize("file", [None, "agent: {class_path: %s}", "samples: 5"])
+@pytest.mark.parametrize("kind", list(AGENTS.values()))
+def test_defaults_on_the_command_line_are_those_of_the_class(
+    kind: type, file: str | None, tmp_path: Path
+) -> None:
+    named = file is not None and "agent" in file
+    arguments = ["train", *(() if named else ("--agent", kind.__name__))]
+    if file is not None:
+        (tmp_path / "a.yaml").write_text(file.replace("%s", kind.__name__))
+        arguments += ["--config", str(tmp_path / "a.yaml")]
+    parser, _ = _parsers()
+    chosen = parser.parse_args(_with_config(arguments)).as_dict()["train"]["agent"]
+    assert chosen["class_path"].endswith(f".{kind.__name__}")
+    wanted = {k: v for k, v in defaults(kind).items() if k in chosen["init_args"]}
+    assert len(wanted) > 10
+    assert {k: chosen["init_args"][k] for k in wanted} == wanted
+
+
+def test_who_learns_where_nobody_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("agent: {init_args: {batch_size: 3}}\n")
+    for command, who, name in [("train", "agent", "ORGAN"), ("fit", "learner", "TeacherForcing")]:
+        for more in ([], [f"--{who}.batch_size=5"]):
+            parser, _ = _parsers()
+            found = parser.parse_args(_with_config([command, *more])).as_dict()[command][who]
+            assert found["class_path"].endswith(f".{name}")
+            assert not more or found["init_args"]["batch_size"] == 5
+    parser, _ = _parsers()
+    found = parser.parse_args(_with_config(["train", str(tmp_path / "a.yaml")])).as_dict()
+    assert found["train"]["agent"]["class_path"].endswith(".ORGAN")
+    assert found["train"]["agent"]["init_args"]["batch_size"] == 3
 
 
 def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> None:

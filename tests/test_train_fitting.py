@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ import yaml
 from tokengym.agents import load_agent
 from tokengym.agents.checkpoint import load_checkpoint
 from tokengym.train.command_line import main
+from tokengym.train.config import with_absolute_paths
 from tokengym.train.supervised import Learner, TeacherForcing, load_learner
 
 CONFIG = """
@@ -111,6 +113,8 @@ def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     assert [row["text"] for row in alone] == [row["text"] for row in rows]
     best = list(csv.DictReader(io.StringIO(run("sample", "fitted", "-n", "2", "--beams", "5"))))
     assert len({row["text"] for row in best}) == 2
+    message = run("sample", "fitted", "--beams", "5", "--temperature", "0", code=2)
+    assert "a beam search draws nothing; leave --temperature" in message
     assert "uniqueness" in run("evaluate", "fitted", "-n", "10")
     run("report", "fitted")
 
@@ -127,6 +131,7 @@ def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     assert 0 < max(differences) < 0.05  # some steps of Adam away
     config = yaml.safe_load(Path("trained/config.yaml").read_text())
     assert config["policy"] == str(Path("fitted").resolve())
+    assert f"ORGAN, {config['policy']}" in Path("trained/report.html").read_text()
     run("train", "--resume", "--run", "trained", "--total_timesteps", "60")
 
 
@@ -154,6 +159,15 @@ def test_a_conditional_fit_writes_what_is_asked_for_and_says_how_well(run: Run) 
     assert "leave --condition or --beams out" in message
     run("fit", "small.yaml", "--run", "plain", "--max_epochs", "0")
     assert "takes no condition" in run("sample", "plain", "--condition", "1", code=2)
+
+
+def test_files_of_a_run_are_found_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "corpus").write_text("a sea\n")
+    (tmp_path / "named").mkdir()
+    with contextlib.chdir(tmp_path):
+        found = with_absolute_paths({"data": "corpus", "a": "named", "b": "./named", "n": 3})
+    place = str(tmp_path / "corpus"), "named", str(tmp_path / "named"), 3
+    assert tuple(found.values()) == place
 
 
 def test_mistakes_are_told(run: Run, tmp_path: Path) -> None:

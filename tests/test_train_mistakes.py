@@ -18,6 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "small.yaml").write_text(CONFIG)
     (tmp_path / "latin.yaml").write_bytes(b"data: \xe9.txt\n")
+    (tmp_path / "nothing.yaml").write_text("data: mine.txt\ntask:\n")
     (tmp_path / "typo.yaml").write_text(CONFIG + "total_timestep: 3\n")
     (tmp_path / "env.yaml").write_text(CONFIG + "agent: {class_path: ORGAN, init_args: {env: 3}}")
     (tmp_path / "mine.txt").write_text("the sea\na boat\nthe boat\na sea\n" * 4)
@@ -41,10 +42,15 @@ TRAIN = ["train", "small.yaml", "--run", "a"]
         ([*TRAIN, "--pretrain.batch_size", "0"], "batch_size is 0; expected at least 1"),
         ([*TRAIN, "--pretrain.epochs", "-1"], "epochs is -1; expected at least 0"),
         ([*TRAIN, "--pretrain.learning_rate", "-1"], "learning_rate is -1.0; expected more than 0"),
-        ([*TRAIN, "--agent.device", "foo"], "device is 'foo'; expected 'auto'"),
+        ([*TRAIN, "--agent.device", "foo"], "device is 'foo'; expected one that is here"),
         ([*TRAIN, "--agent.discriminator_steps", "-1"], "discriminator_steps is -1"),
         ([*TRAIN, "--agent.policy_kwargs", "{hiddens: 3}"], "did you mean hidden?"),
         ([*TRAIN, "--task_options", "{vocabulary: 3}"], "task_options {'vocabulary': 3}"),
+        (["train", "nothing.yaml"], "task has no value; give it one, or leave the option out"),
+        (["fit", "nothing.yaml"], "task has no value; give it one, or leave the option out"),
+        (["check", "qed", "-n", "-5"], "number is -5; expected at least 1"),
+        (["fit", "--learner.patience", "0"], "patience is 0; expected at least 1"),
+        (["fit", "--learner.device", "xpu:7"], "device is 'xpu:7'; expected one that is here"),
         (["train", "latin.yaml"], "utf-8"),
         (["train", "typo.yaml"], "did you mean total_timesteps"),
         (["train", "env.yaml"], "unknown option 'env'"),

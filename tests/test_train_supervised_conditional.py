@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokengym.agents import GRUPolicy
 from tokengym.envs import Sequences, Vocabulary
 from tokengym.rewards import make_reward
 from tokengym.train.supervised import VRAE, Learner, TeacherForcing, load_learner
@@ -167,6 +168,14 @@ def test_T10_a_conditional_fit_goes_on_to_the_bit(
 def test_mistakes_are_told(vocabulary: Vocabulary, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TeacherForcing("GRU", vocabulary=vocabulary, **options)
+
+
+def test_a_policy_of_ones_own_needs_the_modes_that_are_drawn(vocabulary: Vocabulary) -> None:
+    with pytest.raises(ValueError, match="draws what it reads from 1 modes; make it with modes=3"):
+        TeacherForcing(GRUPolicy(vocabulary, condition_size=3), classes=3)
+    with pytest.raises(ValueError, match="modes=32"):
+        TeacherForcing(GRUPolicy(vocabulary, condition_size=1), properties=1)
+    TeacherForcing(GRUPolicy(vocabulary, condition_size=3, modes=3), classes=3)
 
 
 def test_conditions_that_do_not_fit_are_told(letters: Sequences) -> None:

@@ -331,6 +331,13 @@ def test_T10_a_fit_that_was_stopped_goes_on_to_the_bit(
     assert torch.equal(whole.sample(9, seed=1).tokens_BT, loaded.sample(9, seed=1).tokens_BT)
 
 
+def test_an_encoder_that_cannot_be_is_told(data: Sequences) -> None:
+    with pytest.raises(ValueError, match="embedding is 33 and heads 3; expected a multiple of twi"):
+        Encoder(data.vocabulary, 3, "Transformer", embedding=33, heads=3)
+    with pytest.raises(ValueError, match="layers is 0; expected at least 1"):
+        Encoder(data.vocabulary, 3, layers=0)
+
+
 def test_a_decoder_begins_anew_after_the_autoencoder(data: Sequences) -> None:
     learner = vrae(data.vocabulary, autoencoder_steps=6, learning_rate=0.05)
     fresh = {name: weight.clone() for name, weight in learner.policy.state_dict().items()}

@@ -12,9 +12,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace, set_parsing_settings
 from rich.console import Console
 
@@ -24,7 +27,7 @@ from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
 from .assessing import assess
 from .commands import evaluate, report, sample
-from .config import FitConfig, PretrainConfig, TrainConfig, absolute_data
+from .config import FitConfig, PretrainConfig, TrainConfig, with_absolute_paths
 from .fitting import fit
 from .lists import list_rewards, list_tasks
 from .mistakes import AGENT_SKIPS, LEARNER_SKIPS, Parser, fail, show_warning
@@ -38,8 +41,7 @@ _USERS_MISTAKES = (
     *(ValueError, TypeError, ImportError, OSError),
     *(ObjectiveError, FloatingPointError),
 )
-_DEFAULT_AGENT = {"class_path": "tokengym.agents.ORGAN"}
-_DEFAULT_LEARNER = {"class_path": "tokengym.train.supervised.TeacherForcing"}
+_DEFAULTS = {"train": ("agent", "ORGAN"), "fit": ("learner", "TeacherForcing")}
 _DESCRIPTION = """
 Write discrete sequences (molecules, melodies, sentences) and learn to write what scores well.
 
@@ -100,9 +102,9 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
         SequenceAgent,
         "agent",
         skip=AGENT_SKIPS,
-        help=f"who learns: {', '.join(AGENTS)}, or a class of your own; see --agent.help ORGAN",
+        help=f"who learns: {', '.join(AGENTS)}, or a class of your own (default: ORGAN); see "
+        "--agent.help ORGAN",
     )
-    p.set_defaults({"agent": _DEFAULT_AGENT})
     p.add_argument(
         "--skip-invalid",
         action="store_true",
@@ -117,9 +119,9 @@ def _parsers() -> tuple[Parser, dict[str, Command]]:
         Learner,
         "learner",
         skip=LEARNER_SKIPS,
-        help="how: TeacherForcing, or a class of your own; see --learner.help TeacherForcing",
+        help="how: TeacherForcing, its kin, or a class of your own (default: TeacherForcing); see "
+        "--learner.help TeacherForcing",
     )
-    p.set_defaults({"learner": _DEFAULT_LEARNER})
     p.add_argument(
         "--skip-invalid",
         action="store_true",
@@ -202,7 +204,8 @@ def _train(options: Namespace, console: Console) -> bool:
     values = options.as_dict()
     resume, skip_invalid = values.pop("resume"), values["skip_invalid"]
     values.pop("config")
-    values["data"] = absolute_data(values["data"])
+    _refuse_nothing(values, TrainConfig, "agent")
+    values |= _files_in_full(values)
     if values["policy"] is not None:
         values["policy"] = str(Path(values["policy"]).resolve())
     agent = values["agent"]
@@ -231,7 +234,8 @@ def _fit(options: Namespace, console: Console) -> bool:
     values = options.as_dict()
     resume, skip_invalid = values.pop("resume"), values["skip_invalid"]
     values.pop("config")
-    values["data"] = absolute_data(values["data"])
+    _refuse_nothing(values, FitConfig, "learner")
+    values |= _files_in_full(values)
     learner = values["learner"]
     named = {k: v for k, v in values.items() if k not in ("learner", "skip_invalid")}
     return fit(
@@ -244,6 +248,19 @@ def _fit(options: Namespace, console: Console) -> bool:
     )
 
 
+def _refuse_nothing(values: dict[str, Any], config: type, who: str) -> None:
+    """Refuse an option without a value, as ``task:`` alone is in YAML, where one is needed."""
+    wanted = [who, *(field.name for field in fields(config) if field.default is not None)]
+    for name in wanted:
+        if values[name] is None:
+            raise ValueError(f"{name} has no value; give it one, or leave the option out")
+
+
+def _files_in_full(values: dict[str, Any]) -> dict[str, Any]:
+    data = with_absolute_paths({"data": values["data"]})
+    return {**data, "task_options": with_absolute_paths(values["task_options"])}
+
+
 def _with_config(arguments: list[str]) -> list[str]:
     """A file after `train` or `fit` is its configuration; resumed from its own, where it lies."""
     if arguments[:1] not in (["train"], ["fit"]):
@@ -251,21 +268,38 @@ def _with_config(arguments: list[str]) -> list[str]:
     command, *rest = arguments
     if rest and not rest[0].startswith("-"):
         rest.insert(0, "--config")
-    if "--resume" not in rest:
-        return [command, *rest]
     config, run = _given("--config", rest), _given("--run", rest)
-    if config is None:
+    if "--resume" in rest and config is None:
         config = str(RunFolder(Path(run or TrainConfig.run)).config)
         rest = [*(["--config", config] if Path(config).exists() else []), *rest]
-    elif run is None and (folder := RunFolder(Path(config).parent)).has_checkpoint:
-        rest += ["--run", str(folder.path)]
-    return [command, *rest]
+    elif "--resume" in rest and run is None:
+        folder = RunFolder(Path(str(config)).parent)
+        rest += ["--run", str(folder.path)] if folder.has_checkpoint else []
+    return [command, *_with_default(*_DEFAULTS[command], rest, config)]
+
+
+def _with_default(who: str, default: str, arguments: list[str], config: str | None) -> list[str]:
+    """The default class in front, where neither the arguments nor the file name one.
+
+    As a default of the parser its options would be kept by every other class that is named.
+    """
+    names = (_given(f"--{who}", arguments), _given(f"--{who}.class_path", arguments))
+    if any(names) or (config is not None and _names_class(Path(config), who)):
+        return arguments
+    return [f"--{who}", default, *arguments]
+
+
+def _names_class(config: Path, who: str) -> bool:
+    try:
+        chosen = yaml.safe_load(config.read_text(encoding="utf-8"))[who]
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return False  # what is wrong with it, the parser says
+    return isinstance(chosen, str) or (isinstance(chosen, dict) and "class_path" in chosen)
 
 
 def _given(option: str, arguments: list[str]) -> str | None:
     """The value of an option among arguments, the last one."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    found = [value for name, value in pairs if name == option]
+    found = [value for name, value in pairwise([*arguments, ""]) if name == option]
     found += [a.partition("=")[2] for a in arguments if a.startswith(f"{option}=")]
     return found[-1] if found else None
 

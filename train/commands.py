@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ..agents import beam_search
 from ..agents.checks import check_least
-from ..envs import Sequences, Task, make_task
+from ..envs import Sequences, Task, make_task, read_lines
+from ..envs.tokenization import splitter
 from .config import task_options
 from .evaluation import (
     figures_as_json,
@@ -71,6 +72,10 @@ def _written(writer: Writer, options: Namespace) -> Sequences:
         )
     if options.condition is not None:
         raise RunError("a beam search is under no condition; leave --condition or --beams out")
+    if (options.temperature, options.top_k, options.top_p) != (1.0, None, None):
+        raise RunError(
+            "a beam search draws nothing; leave --temperature, --top-k and --top-p, or --beams out"
+        )
     found = beam_search(
         writer.policy,
         options.beams,
@@ -114,7 +119,9 @@ def evaluate(options: Namespace, console: Console) -> None:
     check_least(1, number=options.number)
     metric_names(options.metrics)  # a mistake is found before anything is sampled
     target: Path = options.target
-    reference = None if options.reference is None else read_texts(options.reference)[0]
+    reference = None
+    if options.reference is not None:  # read as data are
+        reference = [line.text for line in read_lines(options.reference)]
     if target.is_file() and target.suffix != ".safetensors":
         task, figures = None, _figures_of_file(options, reference)
     elif target.exists():
@@ -141,7 +148,7 @@ def _figures_of_file(options: Namespace, reference: list[str] | None) -> Figures
             texts=texts,
             reference=reference or [],
             domain=domain,
-            tokenization="smiles" if domain == "molecules" else "words",
+            split=splitter("smiles" if domain == "molecules" else "words"),
             statistics=options.statistics,
             progress_bar=True,
         ),

@@ -136,10 +136,20 @@ def refuse_changes(changed: Changes, names: Iterable[str], run: str | Path) -> N
             )
 
 
-def absolute_data(data: str | None) -> str | None:
-    """The place of a user's file in full, so that it is found from any folder; else the name."""
-    is_file = data is not None and (Path(data).suffix or os.sep in data) and Path(data).exists()
-    return str(Path(str(data)).resolve()) if is_file else data
+def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the place of every file of the user's in full: it is found from any folder.
+
+    A file is what exists by that name, a folder only where the name is written like a path.
+    """
+    return {name: _absolute(value) for name, value in options.items()}
+
+
+def _absolute(value: object) -> object:
+    if not isinstance(value, str) or not value:
+        return value
+    path = Path(value)
+    is_place = path.is_file() or ((path.suffix or os.sep in value) and path.exists())
+    return str(path.resolve()) if is_place else value
 
 
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _who(config: Mapping[str, Any]) -> dict[str, str]:
     epochs = config["pretrain"]["epochs"]
     beginning = f"{epochs} epoch{'s' * (epochs != 1)} of teacher forcing"
     if config.get("policy"):
-        who, beginning = f"{who} of {config['policy']}", "fitted before"
+        who, beginning = f"{who.partition(',')[0]}, {config['policy']}", "fitted before"
     return {kind: who, "training": f"{beginning}, then {config['total_timesteps']:,} tokens"}
 
 

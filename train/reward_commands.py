@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from ..agents.checks import check_least
 from ..envs import make_task
 from ..rewards import Objective, check_objective, make_reward
 from .run_folder import check_place, write_csv
@@ -59,6 +60,7 @@ def check(options: Namespace, console: Console) -> bool:
     budget are left aside: with -n 64 that is 270 scores, so give a paid scorer a smaller -n. Ends
     with exit code 1 where there is a problem.
     """
+    check_least(1, number=options.number)
     reward = make_reward(options.reward)
     objectives = [part for part in reward.components() if isinstance(part, Objective)]
     if not objectives:

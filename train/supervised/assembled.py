@@ -66,7 +66,8 @@ class AssembledLearner:
         seed: int = 0,
         device: torch.device | str = "auto",
     ) -> None:
-        check_least(1, batch_size=batch_size, patience=patience or 1, max_length=max_length or 1)
+        check_least(1, batch_size=batch_size, max_length=max_length or 1)
+        check_least(1, patience=1 if patience is None else patience)
         check_least(0, warmup_steps=warmup_steps, weight_decay=weight_decay, seed=seed)
         check_positive(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
         check_device(device)

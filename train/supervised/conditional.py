@@ -34,7 +34,8 @@ class ConditionalLearner(Learner):
 
     Args:
         policy: ``"GRU"``, ``"LSTM"``, ``"Transformer"``, or a Policy whose ``condition_size`` is
-            the numbers of c, and of a code where there is one.
+            the numbers of c, and of a code where there is one, and whose ``modes`` are the classes,
+            32 of properties, times the prior's.
         classes: how many, of sequences that carry labels, int64 (B,); 0 where there are none.
         class_of: the name of an objective that says the class of a text, where labels are not
             carried, such as ``"rings"``.
@@ -67,8 +68,8 @@ class ConditionalLearner(Learner):
         self._measures = [make_reward(name) for name in ([class_of] if class_of else named)]
         self.condition_numbers = classes or numbers
         size = self.latent + self.condition_numbers
+        modes = self.components * (classes or (_DRAWN_FROM if numbers else 1))
         if isinstance(policy, str) and size:
-            modes = self.components * (classes or (_DRAWN_FROM if numbers else 1))
             reads = {"condition_size": size, "modes": modes}
             options["policy_kwargs"] = reads | (options.get("policy_kwargs") or {})
         super().__init__(policy, **options)
@@ -77,6 +78,11 @@ class ConditionalLearner(Learner):
                 f"the policy reads a condition of {self.policy.condition_size} numbers; with "
                 f"latent={self.latent}, classes={classes} and properties={properties!r} it should "
                 f"be one of condition_size={size}"
+            )
+        if size and len(self.policy.prior.mean_MC) != modes:
+            raise ValueError(
+                f"the policy draws what it reads from {len(self.policy.prior.mean_MC)} modes; make "
+                f"it with modes={modes}"
             )
         self.scaling = Scaling(self.condition_numbers).to(self.device)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from ...agents.checks import check_least
 from ...envs import Vocabulary
 
 EncoderKind = Literal["GRU", "LSTM", "Transformer"]
@@ -27,7 +28,8 @@ class Encoder(nn.Module):
         latent: L.
         kind: ``"GRU"``, ``"LSTM"`` or ``"Transformer"``.
         condition_size: C, read beside every token; 0 for none.
-        embedding: D, the size of a token's embedding; of a Transformer a multiple of its heads.
+        embedding: D, the size of a token's embedding; of a Transformer a multiple of twice its
+            heads.
         hidden: units of each direction; of a Transformer those of its feed-forward layers.
         layers: how many.
         heads: of a Transformer.
@@ -45,6 +47,12 @@ class Encoder(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
+        check_least(1, embedding=embedding, hidden=hidden, layers=layers, heads=heads)
+        if kind == "Transformer" and embedding % (2 * heads):
+            raise ValueError(
+                f"the encoder's embedding is {embedding} and heads {heads}; expected a multiple of "
+                "twice the heads"
+            )
         self.embedding = nn.Embedding(vocabulary.num_inputs, embedding)
         inputs = embedding + condition_size
         self.network: nn.Module
