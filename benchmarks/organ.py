@@ -232,7 +232,7 @@ def rows(study: Study, domain: Domain) -> list[Row]:
         assert task.data is not None
         return figures(study, domain, task, task.data[: sizes(study).samples])
 
-    shared = {**asdict(sizes(study)), **FITTING}
+    shared = {**asdict(sizes(study)), "fitting": FITTING}
     data = study.case(f"{domain.name}, data", 0, shared, lambda: of_data(0))
     found = [Row("data", [] if data is None else [data])]
     for label, reward in rewards_of(domain, sizes(study).discriminator).items():

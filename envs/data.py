@@ -146,11 +146,16 @@ def keep_valid(
 def _csv_lines(
     path: Path, text: str, column: str | None, keep_empty: bool
 ) -> tuple[list[Line], str | None]:
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
     try:
-        rows = [(reader.line_num, row) for row in reader]
+        rows.extend((reader.line_num, row) for row in reader)
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+        begin = rows[-1][0] + 1 if rows else 1
+        raise DataError(
+            f"{path}, the row from line {begin}: {error}; a text with quotes or line breaks in it "
+            'stands in quotes, and each of its own quotes twice: "like ""this"""'
+        ) from error
     if not rows:
         return [], None
     first = rows[0][1]

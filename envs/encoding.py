@@ -47,18 +47,25 @@ def encode_data(
     if not kept:
         raise DataError(f"{data}: no text is left to learn from; are the data right?")
     try:
-        sequences = vocabulary.encode(kept)
+        # One token more than fits is enough to see that a text is longer.
+        sequences = vocabulary.encode(kept, at_most=None if max_length is None else max_length + 1)
     except ValueError as error:
         raise DataError(f"{data}: {error}") from error
+    except MemoryError as error:
+        raise DataError(
+            f"{data}: all {len(kept)} texts are padded to the longest, "
+            f"{_short(max(kept, key=len))}, and memory does not hold that; give a max_length"
+        ) from error
     if max_length is None:
         return sequences
     fits = sequences.lengths_B <= max_length
     if not fits.all():
-        worst = int(sequences.lengths_B.argmax())
         if not skip_invalid or not fits.any():
+            worst = int(sequences.lengths_B.argmax())
+            length = len(vocabulary.tokenize(kept[worst])) + (vocabulary.eos is not None)
             raise DataError(
-                f"{data}: {_short(kept[worst])} has {int(sequences.lengths_B[worst])} tokens with "
-                f"its end and max_length is {max_length}; give a larger max_length, or leave such "
+                f"{data}: {_short(kept[worst])} has {length} tokens with its end and max_length is "
+                f"{max_length}; give a larger max_length, or leave such "
                 "lines out with --skip-invalid (skip_invalid=True)"
             )
         _warn(data, int((~fits).sum()), f"have more than {max_length} tokens")

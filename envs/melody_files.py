@@ -24,6 +24,7 @@ COLLECTIONS = {"essen": "essenFolksong", "oneill": "oneills1850", "ryan": "ryans
 _CACHE_FORM = 1  # raise it when the same file is read differently
 _MIDI = (".mid", ".midi")
 _SCORES = (*_MIDI, ".xml", ".musicxml", ".mxl")
+_ENDINGS = (".abc", ".txt", *_SCORES)
 
 
 def load_melodies(data: str, *, skip_invalid: bool = False) -> tuple[list[str], int]:
@@ -33,7 +34,7 @@ def load_melodies(data: str, *, skip_invalid: bool = False) -> tuple[list[str], 
     path = Path(data)
     ensure_exists(path, COLLECTIONS)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    known = [file for file in files if file.suffix.lower() in (".abc", *_SCORES)]
+    known = [file for file in files if file.suffix.lower() in _ENDINGS]
     kept: list[str] = []
     left_out = 0
     for file in known if path.is_dir() else files:
@@ -41,9 +42,7 @@ def load_melodies(data: str, *, skip_invalid: bool = False) -> tuple[list[str], 
         kept += texts
         left_out += skipped
     if not kept:
-        raise DataError(
-            f"{data} has no melodies; expected files ending in .abc, {', '.join(_SCORES)}"
-        )
+        raise DataError(f"{data} has no melodies; expected files ending in {', '.join(_ENDINGS)}")
     return list(dict.fromkeys(kept)), left_out
 
 

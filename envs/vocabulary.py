@@ -39,7 +39,7 @@ class UnknownTokenError(ValueError):
 
     Attributes:
         index: which text of the batch.
-        position: the offset of the token in that text, in characters, from 0.
+        position: the offset of the token in that text, or in its SELFIES, in characters, from 0.
         token: what stands there.
     """
 
@@ -163,12 +163,15 @@ class Vocabulary:
         """
         return list(self._split(self._spelling(text)))
 
-    def encode(self, texts: Sequence[str], *, end: bool = True) -> Sequences:
+    def encode(
+        self, texts: Sequence[str], *, end: bool = True, at_most: int | None = None
+    ) -> Sequences:
         """Encode texts, one row each, padded to the longest.
 
         Args:
             texts: B texts.
             end: append the end token, where the language has one (prompts do not want it).
+            at_most: tokens of a text that are kept, the end token not counted.
 
         Raises:
             UnknownTokenError: a text holds a token that is not in the vocabulary, or cannot be
@@ -177,7 +180,7 @@ class Vocabulary:
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts; write encode([text]) for a single one")
         try:
-            rows = self._encode_rows(texts)
+            rows = [row[:at_most] for row in self._encode_rows(texts)]
         except Exception:  # KeyError, TypeError, and the library's bare Exceptions
             self._raise_unknown(texts)
             raise
@@ -287,7 +290,8 @@ class Vocabulary:
                 raise TypeError(f"text {index} is {text!r}; expected a string") from None
             if (unknown := self.first_unknown(text)) is not None:
                 position, token = unknown
-                raise UnknownTokenError(index, position, token, text, self.num_actions) from None
+                shown = text if token == text else self._spelling(text)  # where the position is
+                raise UnknownTokenError(index, position, token, shown, self.num_actions) from None
 
 
 def _unknown(what: str, name: object, known: Iterable[str]) -> str:

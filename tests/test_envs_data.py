@@ -48,6 +48,7 @@ def test_empty_samples_are_kept_when_asked_for(tmp_path: Path) -> None:
         ),
         ("no.csv", "id,name\n1,CC\n", "no column 'smiles_'"),
         ("broken.smi.gz", "not gzip", "cannot read"),
+        ("open.csv", 'text\na sea\n"a frog\nold pond\n', r"open\.csv, the row from line 3: "),
     ],
 )
 def test_files_that_cannot_be_read(
@@ -159,3 +160,14 @@ def test_a_word_that_is_a_special_token_is_named_with_its_line(tmp_path: Path) -
     assert make_task("tokengym/Text-v0", data=path).vocabulary.tokenization == "characters"
     with pytest.raises(ValueError, match="'<eos>' is added by itself"):
         Vocabulary.from_tokens(["<eos>"])
+
+
+def test_one_long_line_takes_no_room_where_it_is_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "ab\n" * 9 + "a" * 100_000 + "\n")
+    limited = {"data": str(path), "max_length": 5}
+    with pytest.raises(DataError, match="has 100001 tokens with its end and max_length is 5"):
+        make_task("tokengym/Text-v0", **limited)
+    with pytest.warns(UserWarning, match="left out 1 texts that have more than 5 tokens"):
+        data = make_task("tokengym/Text-v0", **limited, skip_invalid=True).data
+    assert data is not None
+    assert (len(data), data.tokens_BT.untyped_storage().nbytes()) == (9, 9 * 5 * 8)

@@ -145,13 +145,15 @@ def test_midi_and_musicxml_files_are_data(tmp_path: Path) -> None:
     text = "C5:1/4 D#5:1/8 r:1/8 G4:3/8 A4:1/8"
     (tmp_path / "a.mid").write_bytes(write_midi(text))
     (tmp_path / "b.abc").write_text(write_abc("C4:1 D4:1"), encoding="utf-8")
+    (tmp_path / "d.txt").write_text("E4:1/4 F4:1/4\nG4:1/4 r:1/4 A4:1/2\n", encoding="utf-8")
     from music21 import note, stream
 
     part = stream.Part([note.Note("E4", quarterLength=2), note.Rest(quarterLength=2)])
     stream.Score([part]).write("musicxml", tmp_path / "c.musicxml")
     task = make_task("tokengym/Melodies-v0", data=str(tmp_path))
     assert task.data is not None
-    assert task.data.texts == [text, "C4:1 D4:1", "E4:1/2"]
+    assert task.data.texts[:3] == [text, "C4:1 D4:1", "E4:1/2"]
+    assert task.data.texts[3:] == ["E4:1/4 F4:1/4", "G4:1/4 r:1/4 A4:1/2"]
 
 
 def test_of_what_sounds_at_once_the_highest_is_read(tmp_path: Path) -> None:

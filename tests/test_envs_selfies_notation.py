@@ -56,6 +56,17 @@ def test_the_task_writes_symbols_and_shows_smiles() -> None:
     np.testing.assert_allclose(task.reward(first).values_B, expected(plain).values_B, rtol=1e-6)
 
 
+def test_the_constraint_of_selfies_is_one_of_the_task() -> None:
+    env = gym.make(ID, representation="selfies", constraint="selfies")
+    assert env.reset(seed=0)[1]["action_mask"].all()
+
+
+def test_a_symbol_that_is_unknown_stands_in_the_selfies() -> None:
+    vocabulary = Vocabulary.from_corpus(["CCO"], "smiles_as_selfies")
+    with pytest.raises(UnknownTokenError, match=r"'\[Si\]' at character 7 of text 0 \('\[C\]\[C"):
+        vocabulary.encode(["CC[Si]C"])
+
+
 def test_whatever_is_written_is_a_molecule() -> None:
     task = make_task(ID, representation="selfies", reward="valid")
     generator = np.random.default_rng(0)

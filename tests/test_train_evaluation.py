@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokengym import ORGAN
 from tokengym.train import evaluate, figures_of_samples
-from tokengym.train.evaluation import figures_of_scores
+from tokengym.train.evaluation import figures_of_scores, scored_of
 
 
 def test_an_agent_is_evaluated_against_its_tasks_data(tmp_path: Path) -> None:
@@ -23,3 +23,12 @@ def test_an_agent_is_evaluated_against_its_tasks_data(tmp_path: Path) -> None:
     agent.save(tmp_path / "a")
     with pytest.raises(ValueError, match=r"no environment; 0 batches .* load it with env="):
         evaluate(ORGAN.load(tmp_path / "a"))
+
+
+def test_rewards_of_fewer_sequences_than_were_written_say_so() -> None:
+    text = {"uniqueness_n": 30, "nll_data_n": 100, "distinct_2_n": 400}
+    assert scored_of({**text, "reward_n": 30}, "reward") == ""
+    assert scored_of({**text, "reward/qed_n": 29}, "reward/qed") == " of 29"
+    molecules = {"validity_n": 30, "uniqueness_n": 20}  # of the valid
+    assert scored_of({**molecules, "reward_n": 25}, "reward") == " of 25"
+    assert scored_of({**molecules, "length_n": 7}, "length") == ""

@@ -20,7 +20,7 @@ from tokengym.train.metrics.requested import METRICS, Material, requested_figure
 
 def text_material(**changes: Any) -> Material:
     options = {"texts": ["a b", "a"], "reference": ["a b"], "domain": "text"}
-    return Material(**{**options, "tokenization": "words", **changes})
+    return Material(**{**options, "split": str.split, **changes})
 
 
 def test_discrepancy_of_two_points_by_hand() -> None:
@@ -115,6 +115,19 @@ def test_a_run_is_compared_in_every_way_that_it_can_be() -> None:
     assert {"mmd", "bleu_2", "jsd_1"} <= set(found)
     assert found == further_figures("all", task, samples, task.data.texts, policy)
     assert further_figures("mmd", task, task.data, task.data.texts, policy)["mmd"].value < 0
+    other = task.data.texts[:20]  # hidden states are compared with those of the run's own data
+    assert "mmd" not in further_figures("all", task, samples, other, policy)
+    with pytest.raises(ValueError, match=r"the metric mmd .* leave it or --reference out"):
+        further_figures("mmd", task, samples, other, policy)
+
+
+def test_tokens_of_selfies_are_those_of_the_vocabulary() -> None:
+    pytest.importorskip("selfies")
+    task = make_task("tokengym/Molecules-v0", representation="selfies")
+    written = task.vocabulary.encode(["CC", "CCCl", "CCC"])
+    assert sorted(task.vocabulary.tokenize("CCCl")) == ["[C]", "[C]", "[Cl]"]
+    found = further_figures("ngrams", task, written, ["CCCl", "no molecule"])
+    assert found["distinct_1"].value == pytest.approx(2 / 8)  # [C] and [Cl], not C, l
 
 
 def test_likelihoods_of_data_that_was_held_out_and_of_own_samples() -> None:
@@ -163,6 +176,16 @@ def test_the_command_prints_what_is_asked_for(
     table = printed(capsys, "out.smi", "--metrics", "ngrams", "--reference", "known.smi")
     [line] = [line for line in table.splitlines() if "validity" in line]
     assert line.split() == ["validity", "0.750±0.217", "4"]
+
+
+def test_a_reference_is_read_as_data_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("known.csv").write_text("id,text\n1, a frog\n2, an old pond\n")
+    Path("out.csv").write_text("text\na frog\nrain\n")
+    found = json.loads(printed(capsys, "out.csv", "--reference", "known.csv", "--json"))
+    assert found["novelty"] == 0.5
 
 
 def test_melodies_are_told_by_their_events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -14,7 +15,7 @@ from rich.table import Table
 from ..agents import SequenceAgent
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
-from ..envs import Sequences, Task
+from ..envs import Sequences, Task, Vocabulary
 from ..envs.data import read_column
 from ..rewards import Scores
 from ..rewards.melodies import read_melody
@@ -104,20 +105,29 @@ def further_figures(
         statistics: the file that keeps the statistics of reference molecules.
         progress_bar: show one over long work.
     """
-    both = None if task.data is None else (sequences, task.data)
+    own = task.data is not None and list(reference) == list(task.data.texts)
+    both = (sequences, task.data) if own and task.data is not None else None
     return requested_figures(
         metrics,
         Material(
             texts=sequences.texts,
             reference=reference,
             domain=task.domain,
-            tokenization=task.vocabulary.tokenization,
+            split=partial(_tokens, task.vocabulary),
             policy=None if both is None or policy is None or policy.condition_size else policy,
             sequences=both,
             statistics=statistics,
             progress_bar=progress_bar,
         ),
     )
+
+
+def _tokens(vocabulary: Vocabulary, text: str) -> list[str]:
+    """Those of the vocabulary; a molecule that SELFIES cannot write is one that it lacks."""
+    try:
+        return vocabulary.tokenize(text)
+    except ValueError:
+        return [text]
 
 
 def evaluate(agent: SequenceAgent, n: int = 2000, *, seed: int = 0, metrics: str = "") -> Figures:
@@ -226,10 +236,10 @@ def scored_of(row: Mapping[str, float | None], name: str) -> str:
     The others failed, or were not paid for; figures of something else say by their names of what.
     """
     n = row.get(f"{name}_n")
-    if n is None or name.partition("/")[0] != "reward":
+    written = row.get("validity_n") or row.get("uniqueness_n")  # which is of the valid
+    if n is None or written is None or name.partition("/")[0] != "reward":
         return ""
-    most = max(known for key, known in row.items() if key.endswith("_n") and known is not None)
-    return f" of {n:,.0f}" if n < most else ""
+    return f" of {n:,.0f}" if n < written else ""
 
 
 def _cell(value: float | None, error: float | None) -> str:

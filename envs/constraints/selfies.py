@@ -22,7 +22,7 @@ class SELFIES(SameEverywhere):
 
     def prepare(self) -> None:
         """See that the vocabulary is one of SELFIES."""
-        if self.vocabulary.tokenization != "selfies":
+        if self.vocabulary.tokenization not in ("selfies", "smiles_as_selfies"):
             raise ValueError(
                 f"{self} is for SELFIES and the vocabulary is of {self.vocabulary.tokenization}; "
                 "use SMILESSyntax for SMILES"

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from ...agents.policies import Policy
 from ...envs import Sequences
-from ...envs.tokenization import Tokenization, splitter
 from .bleu import bleu_figures, self_bleu_figures
 from .estimate import Estimate
 from .hidden import hidden_mmd, output_layer
@@ -39,8 +38,8 @@ class Material:
     """What it is compared with."""
     domain: str
     """What a text is: ``"molecules"``, ``"melodies"`` or ``"text"``."""
-    tokenization: Tokenization
-    """What a token of an n-gram is."""
+    split: Callable[[str], Sequence[str]]
+    """A text's tokens, of which n-grams are."""
     policy: Policy | None = None
     """Whose hidden states are compared."""
     sequences: tuple[Sequences, Sequences] | None = None
@@ -53,8 +52,7 @@ class Material:
     @cached_property
     def tokens(self) -> tuple[Tokens, Tokens]:
         """Those of the texts and of the reference."""
-        split = splitter(self.tokenization)
-        return [split(text) for text in self.texts], [split(text) for text in self.reference]
+        return list(map(self.split, self.texts)), list(map(self.split, self.reference))
 
     @cached_property
     def molecules(self) -> tuple[list[str], MoleculeReference]:
@@ -174,7 +172,10 @@ def _unfit(name: str, material: Material) -> str | None:
     if material.domain not in metric.domains:
         return f"is of {' and '.join(metric.domains)}, and this is {material.domain}"
     if metric.of_policy and (material.policy is None or output_layer(material.policy) is None):
-        return "needs a run, whose policy has a layer 'output'"
+        return (
+            "needs a run, whose policy has a layer 'output' and reads no condition, and compares "
+            "with the run's own data; leave it or --reference out"
+        )
     return None
 
 
