@@ -267,8 +267,10 @@ def stored(folder: Path, **options: Any) -> Assessors:
     return made
 
 
-def answer_all(reward: Assessors, names: tuple[str, ...] = ("ann",)) -> list[tuple[str, str]]:
-    """Let the better one win, for everything that waits; what was shown."""
+def answer_all(
+    reward: Assessors, names: tuple[str, ...] = ("ann",), skipped: int = 0
+) -> list[tuple[str, str]]:
+    """Let the better one win, for everything that waits but what is skipped; what was shown."""
     from tokengym.rewards.assessors.store import Store
 
     store = Store(str(reward.store))
@@ -280,6 +282,7 @@ def answer_all(reward: Assessors, names: tuple[str, ...] = ("ann",)) -> list[tup
         while (found := store.lease(question.id, person.id)) is not None:
             assert found.right is not None
             answer = "left" if found.left < found.right else "right"
+            answer = "skip" if len(shown) < skipped else answer
             store.rate(found.id, person.id, answer, key=f"{name}{found.id}")
             shown.append((found.left, found.right))
     store.close()
@@ -296,6 +299,44 @@ def test_the_queue_is_filled_and_not_over(tmp_path: Path) -> None:
     assert all(text in written for pair in shown for text in pair)
     found = update(reward, seed=2)
     assert (found["waiting"], found["ratings"]) == (10, 10)
+    reward.close()
+
+
+def test_questions_that_are_skipped_are_followed_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = stored(tmp_path, queue=4, min_ratings=10, repeat_share=0.0)
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        assert len(slept) < 9, "it waits for what nobody was asked"
+        answer_all(reward, skipped=2 if len(slept) == 1 else 0)
+
+    monkeypatch.setattr("tokengym.rewards.assessors.assessors.time.sleep", sleep)
+    assert update(reward)["ratings"] == 12  # 8 of 10, then the queue was filled up
+    assert len(slept) == 2
+    reward.close()
+
+
+def test_where_all_was_asked_and_some_skipped_the_next_update_asks_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = stored(tmp_path, min_ratings=10, repeat_share=0.0)
+    ask = StoreInquiry.ask
+
+    def ask_once(inquiry: StoreInquiry, items: Any) -> int:
+        monkeypatch.setattr(StoreInquiry, "ask", lambda inquiry, items: 0)
+        return ask(inquiry, items)
+
+    monkeypatch.setattr(StoreInquiry, "ask", ask_once)
+    monkeypatch.setattr(
+        "tokengym.rewards.assessors.assessors.time.sleep",
+        lambda seconds: answer_all(reward, skipped=1),
+    )
+    assert "ratings" not in update(reward)  # 9 of 10
+    monkeypatch.setattr(StoreInquiry, "ask", ask)
+    assert update(reward, seed=1)["ratings"] == 18
     reward.close()
 
 

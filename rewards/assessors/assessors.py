@@ -61,7 +61,7 @@ class Assessors(TrainableReward):
         form: ``"pair"`` (left, right, equal), ``"scale"`` (1 to 5) or ``"yes_no"``.
         domain: ``"molecules"``, ``"melodies"`` or ``"text"``, how samples are shown; by default
             what the vocabulary says.
-        min_ratings: wait for so many before the first round.
+        min_ratings: wait for so many before the first round; skipped questions are none.
         queue: how many questions are kept waiting for an answer.
         random_share: of the questions, how many ask about samples at random.
         repeat_share: how many ask once more, a pair the other way round.
@@ -228,9 +228,10 @@ class Assessors(TrainableReward):
         waiting = 0
         if inquiry is not None:
             self._learn(self._patience.tried(lambda: self._enough_new(inquiry)))
-            waiting = self._ask(inquiry, generated) if inquiry.has_queue else 0
+            aim = self.queue if self._enough else max(self.queue, self.min_ratings)
+            waiting = self._ask(inquiry, generated, aim)
             if not self._enough:
-                self._wait(inquiry, waiting)
+                self._wait(inquiry, generated, waiting)
         self.updates += 1
         if self._patience.failing:
             self.close()  # what took its place, or came back, is opened anew
@@ -287,12 +288,11 @@ class Assessors(TrainableReward):
             self.model.fit(given)
             self.rated = [(r.left, r.right) for r in ratings[-_REMEMBERED:]]
 
-    def _ask(self, inquiry: Inquiry, generated: Sequences) -> int:
+    def _ask(self, inquiry: Inquiry, generated: Sequences, aim: int) -> int:
         """Fill the queue up; how many questions are waiting, as far as it can be reached."""
-        waiting = self._patience.tried(inquiry.waiting)
+        waiting = self._patience.tried(inquiry.waiting) if inquiry.has_queue else None
         if waiting is None:
             return 0
-        aim = self.queue if self._enough else max(self.queue, self.min_ratings)
         if waiting >= aim:
             return waiting
         rows = distinct(generated.texts, self._canonical or (lambda text: text), set())
@@ -302,19 +302,30 @@ class Assessors(TrainableReward):
         )
         return waiting + (self._patience.tried(lambda: inquiry.ask(items)) or 0)
 
-    def _wait(self, inquiry: Inquiry, waiting: int) -> None:
-        """Wait for the first ratings, as soon as there are enough questions; Ctrl-C ends it."""
+    def _wait(self, inquiry: Inquiry, generated: Sequences, waiting: int) -> None:
+        """Wait for the first ratings, as soon as there are enough questions; Ctrl-C ends it.
+
+        A question that was skipped gives no rating, so others are asked; where there are no others
+        the next update asks more.
+        """
         there = len(self._patience.tried(inquiry.ratings) or [])
         if inquiry.has_queue and there + waiting < self.min_ratings:
-            return  # the next update asks more
+            return
         with tqdm(
             total=self.min_ratings, initial=there, desc="waiting for ratings, as of tokengym assess"
         ) as bar:
             while there < self.min_ratings:
                 time.sleep(_POLL)
+                left = self._patience.tried(inquiry.waiting)  # before the ratings: none is missed
                 found = self._patience.tried(inquiry.ratings)
-                there = there if found is None else len(found)
+                if left is None or found is None:
+                    continue
+                there = len(found)
                 bar.update(min(there, self.min_ratings) - bar.n)
+                if inquiry.has_queue and there + left < self.min_ratings:
+                    left = self._ask(inquiry, generated, max(self.queue, self.min_ratings - there))
+                    if there + left < self.min_ratings:
+                        return
         self._enough = True
         self._learn(self._patience.tried(inquiry.ratings))
 
