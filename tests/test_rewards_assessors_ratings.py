@@ -66,6 +66,18 @@ def test_a_file_that_grows(tmp_path: Path, name: str, head: str, line: str) -> N
     assert [(r.id > last, r.answer) for r in file.ratings(after=last)] == [(True, "2")]
 
 
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_an_empty_sample_is_one(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"r.{format}"
+    ratings = [Rating(1, "anna", "", "b", "left"), Rating(2, "anna", "a", "", "right")]
+    path.write_text(write_ratings(ratings, format))
+    found = RatingsFile(path, form="pair").ratings()
+    assert [(r.left, r.right) for r in found] == [("", "b"), ("a", "")]
+    path.write_text(write_ratings([Rating(1, "anna", "", None, "yes")], format))
+    (one,) = RatingsFile(path, form="yes_no").ratings()
+    assert (one.left, one.right) == ("", None)
+
+
 def test_a_record_over_several_lines(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text(
@@ -91,7 +103,8 @@ def test_skips_and_columns_of_ones_own_are_passed_over(tmp_path: Path) -> None:
             "line 3 .*'6'; expected one of '1'",
         ),
         ("assessor,left,answer\nanna,C\n", "scale", "line 2 .*has 2 columns; expected 3"),
-        ("assessor,left,answer\nanna,,1\n", "scale", "line 2 .*no left"),
+        ("assessor,left,answer\n,,1\n", "scale", "line 2 .*no assessor;"),
+        ("assessor,left,answer\nanna,,\n", "scale", "line 2 .*no answer;"),
         ("who,left,answer\nanna,C,1\n", "scale", "line 2 .*no assessor"),
         ("assessor,left,answer\nanna,C,left\n", "pair", "line 2 .*no right"),
         ("assessor,left,right,answer\nanna,C,D,1\n", "scale", "line 2 .*right sample"),

@@ -177,7 +177,7 @@ def _read_csv(text: str) -> Iterator[_Record]:
             if not columns:
                 columns = row
             elif len(row) == len(columns):
-                yield line, {name: value for name, value in zip(columns, row, strict=True) if value}
+                yield line, dict(zip(columns, row, strict=True))
             elif row:
                 raise _BadLineError(line, f"it has {len(row)} columns; expected {len(columns)}")
             line = reader.line_num + 1
@@ -194,7 +194,9 @@ def _rating_of(line: int, record: Mapping[str, object], form: Form) -> Rating:
     """
     needed = ("assessor", "left", "answer", *(["right"] if form == "pair" else []))
     texts = {name: _text(record, name) for name in (*needed, "right", "kind", "note", "gold")}
-    if missing := [name for name in needed if not texts[name]]:
+    filled = [name for name in needed if texts[name]]
+    empty = [name for name in ("left", "right") if record.get(name) == ""]  # as samples may be
+    if missing := [name for name in needed if name not in (*filled, *empty)]:
         raise ValueError(f"it has no {' and no '.join(missing)}; expected {', '.join(needed)}")
     kind, gold = texts["kind"] or "random", texts["gold"] or None
     if kind not in KINDS:
@@ -207,7 +209,7 @@ def _rating_of(line: int, record: Mapping[str, object], form: Form) -> Rating:
         id=line,
         assessor=texts["assessor"],
         left=texts["left"],
-        right=texts["right"] or None,
+        right=texts["right"] if form == "pair" else None,
         answer=texts["answer"],
         kind=cast(Kind, kind),
         at=_time(record.get("at") or 0.0),
