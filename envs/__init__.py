@@ -1,5 +1,6 @@
 """Environments: what an episode is."""
 
+from ..rewards.files import DataError, read_lines
 from .checking import check_vector_env
 from .constraints import (
     SELFIES,
@@ -16,7 +17,6 @@ from .constraints import (
     UnknownConstraintError,
     make_constraint,
 )
-from .data import DataError, read_lines
 from .registration import (
     UnknownOptionError,
     make_sb3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 
-from .data import DataError
+from ..rewards.files import DataError
 from .sequences import Sequences
 from .tokenization import Tokenization
 from .vocabulary import Vocabulary

@@ -10,8 +10,8 @@ import warnings
 from functools import lru_cache, partial
 
 from ..rewards import RewardSpec, make_reward
+from ..rewards.files import file_stamp
 from ..rewards.melodies import canonical_melody
-from .data import file_stamp
 from .drawing import draw_melody
 from .encoding import encode_data, vocabulary_of
 from .melody_files import COLLECTIONS, load_melodies

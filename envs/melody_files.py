@@ -16,9 +16,9 @@ from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
+from ..rewards.files import DataError, Line, ensure_exists, keep_valid, read_lines, read_text
 from ..rewards.melodies import parse_event, spell_event
 from .abc_notation import Events, read_abc
-from .data import DataError, Line, ensure_exists, keep_valid, read_lines, read_text
 
 COLLECTIONS = {"essen": "essenFolksong", "oneill": "oneills1850", "ryan": "ryansMammoth"}
 _CACHE_FORM = 1  # raise it when the same file is read differently

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ..rewards import RewardSpec, make_reward
+from ..rewards.files import DataError, ensure_exists, file_stamp, keep_valid, read_lines
 from ..rewards.molecules import canonical_smiles, molecule
-from .data import DataError, ensure_exists, file_stamp, keep_valid, read_lines
 from .drawing import GREY, draw_text
 from .encoding import encode_data, vocabulary_of
 from .selfies_notation import to_selfies

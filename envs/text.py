@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..rewards import RewardSpec, make_reward
+from ..rewards.files import DataError, ensure_exists, file_stamp, keep_valid, read_lines, read_text
 from ..rewards.texts import KnownPairs, KnownWords
-from .data import DataError, ensure_exists, file_stamp, keep_valid, read_lines, read_text
 from .encoding import encode_data, vocabulary_of
 from .task import Task
 from .vocabulary import SPECIAL, Vocabulary

@@ -31,7 +31,7 @@ class BLEU(Objective):
     """BLEU against all references at once, in [0, 1]; 0.0 for a text that shares no word with them.
 
     Args:
-        reference: the references, or a file with one in each line.
+        reference: the references, or a file of them.
         order: the longest n-grams.
         tokens: how words are found: ``"13a"`` (punctuation apart), ``"char"`` or ``"none"`` (white
             space alone).

@@ -116,7 +116,7 @@ class CorpusCloseness(_MotifObjective):
     corpus has 1, so has one known motif again and again.
 
     Args:
-        reference: the melodies of the corpus, or a file with one in each line.
+        reference: the melodies of the corpus, or a file of them.
         length: notes in a motif.
         **options: as for ``Objective``.
     """

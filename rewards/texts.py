@@ -26,7 +26,7 @@ class KnownWords(Objective):
     so combine it with a discriminator or with ``repetition_penalty``.
 
     Args:
-        reference: the texts whose words are known, or a file with one in each line.
+        reference: the texts whose words are known, or a file of them.
         **options: as for ``Objective``.
     """
 

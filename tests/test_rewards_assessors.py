@@ -275,7 +275,7 @@ def answer_all(
 
     store = Store(str(reward.store))
     (question,) = store.questions()
-    shown = []
+    shown: list[tuple[str, str]] = []
     for name in names:
         person = store.assessor_of(store.add_assessor(name))
         assert person is not None

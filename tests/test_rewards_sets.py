@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import random
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tokengym import make_reward, make_task
-from tokengym.envs import Task, Vocabulary
+from tokengym.envs import Task, Vocabulary, read_lines
 from tokengym.rewards import ObjectiveError, Reward, SetObjective
 from tokengym.rewards.sets import Coverage, Novelty, Uniqueness
 
@@ -126,8 +127,41 @@ def test_the_tasks_form_decides_what_is_equal_and_what_is_in_the_set() -> None:
     assert scored(Uniqueness("shared")) == pytest.approx([2 / 3, 2 / 3, 2 / 3, 0])
     assert scored(Novelty(["ba", "x"])) == [0, 0, 1, 0]
     assert scored(Coverage(["ba", "aa", "x"])) == pytest.approx([1.0, 1.0, 2.0, 0.0])
+    for kind in (Novelty, Coverage):
+        with pytest.raises(ValueError, match=r"none of the 1 texts .* such as 'x', has"):
+            scored(kind(["x"]))
+    pytest.importorskip("rdkit")
     with pytest.raises(ValueError, match="nothing of the reference has a key"):
-        scored(Coverage(["x"]))
+        Coverage(["CC"], by="scaffold")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.csv", b"id,text\n1,first line\n2,second line\n"),
+        ("b.csv", b"name,smiles\nethanol,CCO\npropane,CCC\n"),
+        ("c.csv", b'text\n"first, line"\nsecond line\n'),
+        ("bom.txt", "\ufefffirst\nsecond\n".encode()),
+        ("separator.txt", "one\u2028two\nthree\n".encode()),
+        ("indented.txt", b"  indented\nplain \n"),
+        ("packed.txt.gz", gzip.compress(b"first\nsecond\n")),
+        ("a.smi", b"CCO ethanol\nCCC\tpropane\n"),
+    ],
+)
+def test_a_reference_is_read_as_the_data_are(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    texts = [line.text for line in read_lines(tmp_path / name)]
+    assert Novelty(str(tmp_path / name)).pseudo_values(texts) == [0.0] * len(texts)
+    assert Novelty(tmp_path / name).pseudo_values(["other"]) == [1.0]
+    assert Novelty(texts).pseudo_values(texts) == [0.0] * len(texts)
+
+
+def test_a_reference_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("caf\xe9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.txt, line 1: byte 0xe9 is not UTF-8"):
+        Novelty(str(tmp_path / "latin.txt"))
+    with pytest.raises(ValueError, match="there is no file none"):
+        make_reward("novelty(reference='none')")
 
 
 def test_within_expressions_they_are_components_among_others(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from ..agents import SequenceAgent
 from ..agents.policies import Policy
 from ..agents.pretraining import log_likelihoods
 from ..envs import Sequences, Task, Vocabulary
-from ..envs.data import read_column
 from ..rewards import Scores
+from ..rewards.files import read_column
 from ..rewards.melodies import read_melody
 from .metrics import mean_of, nats_a_token, share_of, text_figures
 from .metrics.requested import Figures, Material, requested_figures

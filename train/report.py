@@ -14,9 +14,9 @@ import yaml
 
 from ..agents.checkpoint import write_atomically
 from ..envs import Task
-from ..envs.data import read_text
 from ..envs.drawing import draw_text
 from ..rewards.failures import first_failures
+from ..rewards.files import read_text
 from .curves import Chart, charts_of, draw_chart, read_curves
 from .evaluation import Summary, figure_names, scored_of
 from .run_folder import RunFolder

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import DataError
+from ...rewards.files import DataError
 from .base import State, StepSource, numbered
 
 _GATES = "ifoc"

@@ -66,7 +66,7 @@ class OrganDiversity(MoleculeObjective):
     Morgan fingerprints of radius 4 with 2,048 bits.
 
     Args:
-        reference: the training set: SMILES, or a file with one at the start of each line.
+        reference: the training set: SMILES, or a file of them.
         sample: how many of them to compare with.
         seed: draws the sample.
     """
@@ -99,7 +99,7 @@ class OrganHardNovelty(NewMolecule):
     """1.0 for a molecule that is not in the training set, 0.0 for one that is, however spelt.
 
     Args:
-        reference: the training set: SMILES, or a file with one at the start of each line.
+        reference: the training set: SMILES, or a file of them.
     """
 
     name = "organ_novelty_hard"
@@ -109,7 +109,7 @@ class OrganSoftNovelty(Objective):
     """1.0 for a molecule that is not spelt so in the training set, 0.3 for one that is.
 
     Args:
-        reference: the training set: SMILES, or a file with one at the start of each line.
+        reference: the training set: SMILES, or a file of them.
     """
 
     name = "organ_novelty_soft"

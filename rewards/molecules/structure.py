@@ -106,7 +106,7 @@ class NewMolecule(Objective):
     """1.0 for a molecule that is not in a reference, 0.0 for one that is, however it is spelt.
 
     Args:
-        reference: SMILES, or a file with one at the start of each line.
+        reference: SMILES, or a file of them.
         **options: as for ``Objective``, but for memo, which is False.
     """
 

@@ -46,7 +46,7 @@ class FCD(SetObjective):
     for 1,000, for which ``credit_by="shared"`` is meant.
 
     Args:
-        reference: SMILES, or a file with one at the start of each line; at least two.
+        reference: SMILES, or a file of them; at least two.
         credit_by: as for ``SetObjective``.
         on_error: as for ``SetObjective``.
     """

@@ -55,9 +55,19 @@ class _AgainstReference(SetObjective):
         self._known = set(self._texts)
 
     def adopt_canonical(self, canonical: Canonical | None) -> None:
-        """Bring the reference to the task's canonical form, too; what has none is left out."""
+        """Bring the reference to the task's canonical form, too; what has none is left out.
+
+        Raises:
+            ValueError: nothing of it has one.
+        """
         super().adopt_canonical(canonical)
         self._known = {form for text in self._texts if (form := self.form(text)) is not None}
+        if not self._known:
+            raise ValueError(
+                f"{self.name}: none of the {len(self._texts)} texts of the reference, such as "
+                f"{self._texts[0][:80]!r}, has a canonical form in this task; is it the right "
+                "file, and are the texts in its column 'smiles' or 'text', or its first?"
+            )
 
 
 class Novelty(_AgainstReference):
@@ -66,7 +76,7 @@ class Novelty(_AgainstReference):
     It is a mean, so the marginal score is 1 or 0: whether the sequence itself is new.
 
     Args:
-        reference: what is known: texts, or a file with one in each line.
+        reference: what is known: texts, or a file of them.
         credit_by: as for ``SetObjective``.
         on_error: as for ``SetObjective``.
     """
@@ -91,7 +101,7 @@ class Coverage(_AgainstReference):
     That is large when the reference is small; the mean over the set is at most 2 v(S).
 
     Args:
-        reference: what is to be found: texts, or a file with one in each line.
+        reference: what is to be found: texts, or a file of them.
         by: what the key is: ``"identical"``, the form itself, or ``"scaffold"``, a molecule's
             Murcko scaffold; without rings it has none.
         credit_by: as for ``SetObjective``.
