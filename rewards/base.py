@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 import torch
 from torch import Tensor, nn
 
+from .checks import check_name
 from .parts import function_name, joined_parts
 from .returned import LARGEST
 from .state import State, flatten_optimizer, restore_optimizer, with_prefix
@@ -131,6 +132,8 @@ class Reward(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if isinstance(own := vars(cls).get("name"), str):
+            check_name(own)
         if "__call__" in vars(cls):
             cls.__call__ = _timed(cls.__call__)  # type: ignore[assignment, method-assign]
 

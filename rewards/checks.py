@@ -9,6 +9,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
+from .parts import RAW
+
 
 def check_whole(least: int, **numbers: object) -> None:
     """Refuse what is no whole number, or a smaller one.
@@ -52,9 +54,12 @@ def check_numbers(**lists: object) -> None:
 
 
 def check_name(name: object) -> None:
-    """Refuse what nothing can be logged under."""
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"name is {name!r}; expected a text that is not empty")
+    """Refuse what nothing can be logged under, or what numbers a name or marks raw values."""
+    if not isinstance(name, str) or not name or "#" in name or name.endswith(RAW):
+        raise ValueError(
+            f"name is {name!r}; expected a text that is not empty, without '#', and not ending in "
+            f"{RAW!r}: values are logged under such names where one stands twice or is transformed"
+        )
 
 
 def checked_range(ends: object) -> tuple[float, float]:

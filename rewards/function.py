@@ -56,9 +56,9 @@ class FunctionObjective(Objective):
         self._options, self._origin = options, None
         self.function = function
         self.per_sequence = per_sequence
-        if name is not None:
-            check_name(name)
-        self.name = name or str(getattr(function, "__name__", type(function).__name__))
+        own = str(getattr(function, "__name__", type(function).__name__))
+        self.name = own if name is None else name
+        check_name(self.name)
         self.range = checked_range(range)
         self.credit = credit
         self.__doc__ = function.__doc__

@@ -204,6 +204,20 @@ class Values(Reward):
         return Scores.of(self.name, self.values_B)
 
 
+@pytest.mark.parametrize("name", ["dock#1", "dock#", "dock.raw", ""])
+def test_names_that_number_a_part_or_mark_it_as_raw_are_refused(name: str) -> None:
+    def dock(texts: list[str]) -> list[float]:
+        return [1.0 for _ in texts]
+
+    with pytest.raises(ValueError, match=f"name is '{name}'; expected a text"):
+        objective(name=name)(dock)
+    dock.__name__ = name
+    with pytest.raises(ValueError, match=f"name is '{name}'; expected a text"):
+        objective(dock)
+    with pytest.raises(ValueError, match=f"name is '{name}'; expected a text"):
+        type("Dock", (Values,), {"name": name})
+
+
 def test_what_is_not_finite_in_float32_is_a_failure() -> None:
     two = Vocabulary.from_tokens(["a"], "characters").encode(["a", "a"])
     for value in (math.inf, -math.inf, math.nan, 1e39):

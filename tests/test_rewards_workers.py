@@ -23,6 +23,7 @@ from tokengym.envs import Vocabulary
 from tokengym.rewards import ObjectiveError, make_reward
 from tokengym.rewards.crew import WorkerStartError
 from tokengym.rewards.workers import ExternalProgram, FileProgram, HTTPObjective
+from tokengym.rewards.workers.protocol import ProtocolError, read_handshake
 from tokengym.rewards.workers.serving import answer as serving_answer
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +111,12 @@ def test_a_program_that_does_not_shake_hands(program: Any, mode: str, message: s
     with pytest.raises(WorkerStartError, match=message):
         program(mode, timeout=0.5 if mode == "says_nothing" else 30.0)
     assert children() <= before
+
+
+@pytest.mark.parametrize("name", ["dock#1", "dock.raw"])
+def test_a_handshake_with_a_name_that_parts_have(name: str) -> None:
+    with pytest.raises(ProtocolError, match=f"says its name is '{name}'; expected"):
+        read_handshake({"protocol": 1, "name": name})
 
 
 def test_death_restarts_the_program_and_asks_once_more(program: Any, tmp_path: Path) -> None:

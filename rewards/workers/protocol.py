@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from ..checks import check_name
 from ..crew import Answer, Failure, WorkerError
 
 VERSION = 1
@@ -73,6 +74,10 @@ def read_handshake(said: Mapping[str, object]) -> Handshake:
     name, ends = said.get("name"), said.get("range", [None, None])
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
         raise ProtocolError(f"says its name is {_short(name)}; expected 1 to 100 characters")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ProtocolError(f"says its {error}") from error
     match ends:
         case [int() | float() | None as low, int() | float() | None as high]:
             range = (-float("inf") if low is None else low, float("inf") if high is None else high)
