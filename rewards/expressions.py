@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import inspect
 import re
 
 # A text in quotes, which stays as it is, or what Python has no syntax for: "module:attribute", and
 # "qed#2", the second component of that name.
+_QUOTED = "|".join(rf"{quote}(?:\\.|[^\\])*?{quote}" for quote in ("'{3}", '"{3}', "'", '"'))
 _REFERENCE = re.compile(
-    r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_][\w.]*|[A-Za-z_]\w*#[0-9]+)"""
+    rf"{_QUOTED}|([A-Za-z_][\w.]*:[A-Za-z_][\w.]*|[A-Za-z_]\w*#[0-9]+)", re.DOTALL
 )
 
 _LISTED = 12  # names of a module that an error message lists
@@ -65,6 +67,21 @@ def _fault(text: str) -> str | None:
     return None
 
 
+def literal(node: ast.expr) -> object:
+    """The value of a number, a text, or a list of these.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{ast.unparse(node)!r} is no literal; expected a number written out, a text in "
+            "quotes, True, False, None, or a list or dictionary of these"
+        ) from error
+
+
 def load_target(target: str) -> object:
     """Import ``"module:attribute"``.
 
@@ -81,23 +98,26 @@ def load_target(target: str) -> object:
             f"no module {module_name!r} for {target!r}; is it spelt right, and in the current "
             "folder or installed?"
         ) from error
+    where = module_name
     for part in attribute.split("."):
         if not hasattr(found, part):
             names = [name for name in dir(found) if _is_own(found, name)]
             near = difflib.get_close_matches(part, names, n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else _listed(names)
-            raise UnknownTargetError(f"{module_name} has no {part!r}, wanted for {target!r}{hint}")
+            raise UnknownTargetError(f"{where} has no {part!r}, wanted for {target!r}{hint}")
         found = getattr(found, part)
+        where += f"{'.' if ':' in where else ':'}{part}"
     return found
 
 
 def _is_own(found: object, name: str) -> bool:
-    """Whether a public name of a module is something to call, and not from another module."""
-    value = getattr(found, name)
-    elsewhere = hasattr(value, "__qualname__") and value.__module__ != getattr(
-        found, "__name__", ""
-    )
-    return name[0].isalpha() and callable(value) and not elsewhere
+    """Whether a public name of a module or class is to be called, and from no other module."""
+    if not name[0].isalpha():
+        return False
+    value = getattr(found, name, None)
+    home = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", "")
+    elsewhere = hasattr(value, "__qualname__") and getattr(value, "__module__", None) != home
+    return callable(value) and not elsewhere
 
 
 def _listed(names: list[str]) -> str:

@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from .base import Reward
-from .expressions import UnknownTargetError, load_target, parse_expression
+from .expressions import UnknownTargetError, literal, load_target, parse_expression
 from .function import BatchFunction, FunctionObjective
 from .objective import ObjectiveOptions
 
@@ -193,8 +193,7 @@ def parse_reward(text: str, lookup: Lookup) -> Reward:
                         f"{ast.unparse(node)!r} has a number by position; rewards stand there, and "
                         "options by name, as in 'sigmoid(qed, low=0.2, high=0.8)'"
                     )
-                options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-                return lookup(name, rewards, options)
+                return lookup(name, rewards, dict(map(_option, keywords)))
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 a, b = build(left), build(right)
                 if isinstance(a, Reward) and isinstance(b, Reward):
@@ -209,13 +208,28 @@ def parse_reward(text: str, lookup: Lookup) -> Reward:
             raise ValueError(f"{text!r} is a number")
     except (UnknownRewardError, UnknownTargetError):
         raise
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise ValueError(
             f"cannot read the reward {text!r} ({error}); expected a name such as 'qed', "
             "'module:attribute', or an expression such as '0.5 * conv_discriminator + "
             "0.5 * sigmoid(qed, low=0.2, high=0.8)'"
         ) from error
     return reward
+
+
+def _option(keyword: ast.keyword) -> tuple[str, object]:
+    """The name and the value of an option.
+
+    Raises:
+        ValueError: it is no literal.
+    """
+    try:
+        return str(keyword.arg), literal(keyword.value)
+    except ValueError as error:
+        raise ValueError(
+            f"the option {ast.unparse(keyword)!r}: {error}; rewards stand before the options, "
+            "without a name, as in 'ramp(qed, start=0, end=1)'"
+        ) from error
 
 
 def named_reward(name: str, rewards: Sequence[object], options: dict[str, object]) -> Reward:

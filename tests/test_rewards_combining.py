@@ -278,6 +278,12 @@ def test_expressions_go_round(text: str) -> None:
         ("geometric_mean(qed, **valid)", "cannot read the reward"),
         (f"{ME}:FIRST(qed)", "takes no rewards in brackets"),
         ("+".join(["qed"] * 20_000), "cannot read the reward"),
+        ("ramp(reward=qed, start=0, end=1)", "'reward=qed': .* rewards stand before the options"),
+        ("sigmoid(qed, low=1-0.8, high=1)", "'1 - 0.8' is no literal; expected a number written"),
+        (f"1{'0' * 400} * qed", "cannot read the reward '1000"),
+        (f"sigmoid(qed, low=0, high=-1{'0' * 400})", "cannot read the reward"),
+        ("tokengym.rewards.texts:Length.typo", "texts:Length has no 'typo', .*; it has score$"),
+        ("tokengym.rewards:Clip.valeu", "rewards:Clip has no 'valeu'"),
     ],
 )
 def test_what_is_no_expression(spec: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 import subprocess
@@ -15,6 +16,7 @@ from tokengym import make_reward
 from tokengym.agents import Policy
 from tokengym.envs import Sequences, Task, Vocabulary
 from tokengym.rewards import Objective
+from tokengym.rewards.expressions import parse_expression
 from tokengym.rewards.perplexity import Perplexity
 from tokengym.rewards.texts import Length
 
@@ -75,6 +77,27 @@ def test_bleu_reads_a_file_and_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 # --- regular expressions --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quoted", "text"),
+    [
+        (r"'it\'s a:b'", "it's a:b"),
+        (r'"say \"a:b\" b#2"', 'say "a:b" b#2'),
+        (r"'a:b\\'", "a:b\\"),
+        ("'''it's a:b'''", "it's a:b"),
+        ('"""say "a:b" """', 'say "a:b" '),
+        (r"r'\d a:b'", r"\d a:b"),
+    ],
+)
+def test_what_is_quoted_stays_as_it_is(quoted: str, text: str) -> None:
+    tree = parse_expression(f"f('', {quoted}, a:b)")
+    assert isinstance(tree, ast.Call)
+    empty, found, name = tree.args
+    assert ast.literal_eval(empty) == ""
+    assert ast.literal_eval(found) == text
+    assert isinstance(name, ast.Name)
+    assert name.id == "a:b"
 
 
 def test_pattern_is_found_or_forbidden() -> None:

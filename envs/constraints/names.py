@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, SupportsIndex, cast
 
-from ...rewards.expressions import UnknownTargetError, load_target, parse_expression
+from ...rewards.expressions import UnknownTargetError, literal, load_target, parse_expression
 from .base import All, Constraint
 from .brackets import BalancedBrackets
 from .length import MinimumLength
@@ -116,8 +116,8 @@ def _build(node: ast.expr) -> Constraint:
         case ast.Name(id=name):
             return _named(name, [], {})
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-            options = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-            return _named(name, [ast.literal_eval(argument) for argument in args], options)
+            options = {str(k.arg): literal(k.value) for k in keywords}
+            return _named(name, [literal(argument) for argument in args], options)
         case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
             return _build(left) & _build(right)
     raise ValueError(f"{ast.unparse(node)!r} is no constraint")
