@@ -283,7 +283,7 @@ def test_expressions_go_round(text: str) -> None:
         (f"1{'0' * 400} * qed", "cannot read the reward '1000"),
         (f"sigmoid(qed, low=0, high=-1{'0' * 400})", "cannot read the reward"),
         ("tokengym.rewards.texts:Length.typo", "texts:Length has no 'typo', .*; it has score$"),
-        ("tokengym.rewards:Clip.valeu", "rewards:Clip has no 'valeu'"),
+        ("tokengym.rewards:Clip.typo", "rewards:Clip has no 'typo'"),
     ],
 )
 def test_what_is_no_expression(spec: str, message: str) -> None:
