@@ -328,6 +328,11 @@ def test_a_users_own_objective_is_found_in_the_current_folder(folder: Path) -> N
             "there is no file none.smi, and the built-in sets are wehi, nci",
         ),
         (["train", "small.yaml", "--reward", "qde"], "did you mean qed"),
+        (
+            ["train", "small.yaml", "--reward", "external_program(command=['nonexist'])"],
+            "cannot run 'nonexist'",
+        ),
+        (["check", "external_program(command=['true'])"], "instead of a handshake such as"),
         (["train", "small.yaml", "--constraint", "smiles_sintax"], "did you mean smiles_syntax"),
         (["train", "small.yaml", "--task", "tokengym/Molecule-v0"], "did you mean tokengym/Mol"),
         (["train", "small.yaml", "--agent.batch_sise", "3"], "did you mean batch_size"),

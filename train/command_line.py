@@ -25,6 +25,7 @@ from .. import __version__
 from ..agents import AGENTS, SequenceAgent
 from ..agents.parallel import ProcessError
 from ..rewards import ObjectiveError
+from ..rewards.crew import WorkerError
 from .assessing import assess
 from .commands import evaluate, report, sample
 from .config import FitConfig, PretrainConfig, TrainConfig, with_absolute_paths
@@ -39,7 +40,7 @@ from .training import train
 # What a user can mend; anything else is a defect of ours and shows its traceback.
 _USERS_MISTAKES = (
     *(ValueError, TypeError, ImportError, OSError),
-    *(ObjectiveError, FloatingPointError),
+    *(ObjectiveError, WorkerError, FloatingPointError),
 )
 _DEFAULTS = {"train": ("agent", "ORGAN"), "fit": ("learner", "TeacherForcing")}
 _DESCRIPTION = """
