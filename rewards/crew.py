@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
+from .forking import forget_in_forks
+
 CHUNKS_A_WORKER = 4  # so that a worker with quick sequences takes over from one with slow ones
 
 
@@ -146,16 +148,21 @@ class Worker(Protocol):
         """Kill it, whatever it is doing."""
         ...
 
+    def forget(self) -> None:
+        """In a fork: leave what runs to the process that started it."""
+        ...
+
 
 class Crew:
     """Several workers that share a batch: whichever is idle takes the next chunk."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
-        self._idle: SimpleQueue[Worker] = SimpleQueue()
-        for worker in workers:
-            self._idle.put(worker)
-        self._threads = ThreadPoolExecutor(len(workers)) if len(workers) > 1 else None
+        self._gather_round()
+        forget_in_forks(self)
+
+    def __reduce__(self) -> tuple[type[Crew], tuple[Sequence[Worker]]]:
+        return type(self), (self._workers,)
 
     def score(self, texts: list[str], *, isolate: bool) -> list[Answer]:
         """The answers to texts; see ``gather`` for ``isolate``."""
@@ -172,6 +179,20 @@ class Crew:
         """Kill every worker; the next batch starts them again."""
         for worker in self._workers:
             worker.stop()
+
+    def forget(self) -> None:
+        """In a fork: workers and threads of its own, whatever those of the parent were doing."""
+        for worker in self._workers:
+            worker.forget()
+        self._gather_round()
+
+    def _gather_round(self) -> None:
+        """Every worker is idle, and a thread waits for each where there are several."""
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        several = len(self._workers) > 1
+        self._threads = ThreadPoolExecutor(len(self._workers)) if several else None
 
     def _submit(self, texts: list[str]) -> Pending:
         if self._threads is not None:

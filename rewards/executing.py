@@ -17,8 +17,10 @@ from functools import cached_property, lru_cache
 
 from .checks import check_seconds, check_whole
 from .crew import Answer, Crew, DeadWorkerError, Pending, Scorer, WorkerStartError, gather
+from .forking import forget_in_forks
 from .processes import Outcome, ProcessWorker, Raised, run, settle
 
+_LEFT_TO_PARENTS: list[Executor] = []  # in a fork, where their end would disturb the parent's
 CHUNKS = 64  # of one batch in an executor, whose workers we cannot count
 
 # Executors, how to make one (then it can be made again), or a number of processes of our own.
@@ -82,6 +84,7 @@ class InExecutor:
         self._make = None if isinstance(where, Executor) else where
         self._executor = where if isinstance(where, Executor) else None
         self._tickets = itertools.count()
+        forget_in_forks(self)
 
     def score(self, texts: list[str], *, isolate: bool) -> list[Answer]:
         """The answers to texts; see ``gather`` for ``isolate``."""
@@ -93,10 +96,20 @@ class InExecutor:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
 
+    def forget(self) -> None:
+        """In a fork: leave the executor to the parent."""
+        if self._executor is not None:
+            _LEFT_TO_PARENTS.append(self._executor)
+            self._executor = None
+
     def send(self, texts: list[str]) -> Future[Outcome]:
         """Hand a chunk to the executor, to one made anew where the last is broken."""
         if self._executor is None:
-            assert self._make is not None
+            if self._make is None:
+                raise WorkerStartError(
+                    "its executor has worked before this process was forked, and has neither its "
+                    "threads nor its processes here; let executor= be a function that makes one"
+                )
             self._executor = self._make()
         shared = isinstance(self._executor, ThreadPoolExecutor)
         scorer = self._scorer if shared else self._packed

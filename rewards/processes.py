@@ -65,6 +65,12 @@ class ProcessWorker:
         if (process := self._process) is not None:
             process.kill()
 
+    def forget(self) -> None:
+        """In a fork: leave the process to the parent; the next batch starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.forget()
+
     def _one(self, text: str) -> Answer:
         try:
             return self._twice([text])[0]
@@ -108,8 +114,13 @@ class SpawnedProcess:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, scorer), daemon=True)
         self._end = weakref.finalize(self, _end, os.getpid(), self._process, self._connection)
-        self._process.start()
-        theirs.close()
+        try:
+            self._process.start()
+        except Exception as error:
+            self.end()
+            raise WorkerStartError(_why_none_starts(error)) from error
+        finally:
+            theirs.close()
         try:
             ready = self._receive(_START_SECONDS)
         except (DeadWorkerError, WorkerTimeoutError) as error:
@@ -142,6 +153,11 @@ class SpawnedProcess:
         """Kill the process, leave no zombie."""
         self._end()
 
+    def forget(self) -> None:
+        """In a fork: close our copy of the pipe; the process is the parent's to end."""
+        self._end.detach()
+        self._connection.close()
+
     def _receive(self, timeout: float | None) -> Outcome:
         try:
             if not self._connection.poll(timeout):
@@ -153,6 +169,15 @@ class SpawnedProcess:
             raise DeadWorkerError(
                 f"a worker process ended with exit code {self._process.exitcode}"
             ) from error
+
+
+def _why_none_starts(error: Exception) -> str:
+    if multiprocessing.current_process().daemon:
+        return (
+            "this process is daemonic, as those of AsyncVectorEnv are, and may start no other; "
+            "leave out executor= and timeout= where it scores, or start it with daemon=False"
+        )
+    return f"a worker process cannot be started ({type(error).__name__}: {error})"
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,15 @@ class LineProcess:
         if self._end.detach() is not None:
             _end(self._process, self._selector, patience)
 
+    def forget(self) -> None:
+        """In a fork: close our copies of the pipes; the program is the parent's to end."""
+        self._end.detach()
+        self._process.returncode = 0  # it is no child of this process, which must not wait for it
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert pipe
+            pipe.close()
+
     def _read(self) -> None:
         data = os.read(self._out, _BLOCK)
         if not data:

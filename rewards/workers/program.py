@@ -102,6 +102,9 @@ class ProgramCopy:
         self._stopped = False
         self.stray_lines, self._last_stray = 0, ""
 
+    def __reduce__(self) -> tuple[type[ProgramCopy], tuple[list[str], float]]:
+        return type(self), (self._command, self._timeout)
+
     def start(self) -> Handshake:
         """Start the program and read its handshake.
 
@@ -144,6 +147,12 @@ class ProgramCopy:
     def close(self) -> None:
         """Let the program end."""
         self._drop(patience=1.0)  # seconds
+
+    def forget(self) -> None:
+        """In a fork: leave the program to the parent; the next batch starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.forget()
 
     def _ask(self, texts: list[str]) -> Sequence[Answer]:
         if self._process is None:
