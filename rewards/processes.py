@@ -19,18 +19,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from .crew import (
     Answer,
     DeadWorkerError,
     Failure,
     Scorer,
+    WorkerError,
     WorkerStartError,
     WorkerTimeoutError,
     called,
     failure_of,
 )
+from .returned import as_list
 
 log = logging.getLogger(__name__)
 
@@ -205,9 +207,16 @@ Outcome = Sequence[Answer] | Raised
 def run(scorer: Scorer, texts: list[str]) -> Outcome:
     """What the scorer answers or raises."""
     try:
-        return called(lambda asked: list(scorer(asked)), texts)
+        return called(lambda asked: _listed(scorer(asked)), texts)
     except Exception as error:
         return Raised.of(error)
+
+
+def _listed(scores: object) -> Sequence[Answer]:
+    found = as_list(scores)
+    if isinstance(found, str):
+        raise WorkerError(f"{found}; expected a list with one score for each")
+    return cast("list[Answer]", found)
 
 
 def settle(outcome: Outcome) -> Sequence[Answer]:

@@ -87,6 +87,14 @@ def number(text: str) -> float:
     return float(text)
 
 
+def by_place(texts: list[str]) -> Any:
+    return {place: 0.5 for place, _ in enumerate(texts)}
+
+
+def in_no_order(texts: list[str]) -> Any:
+    return {0.5 + place for place, _ in enumerate(texts)}
+
+
 def with_executor(reward: FunctionObjective, where: Any, **options: Any) -> FunctionObjective:
     return FunctionObjective(reward.function, executor=where, **options)
 
@@ -219,6 +227,29 @@ class Exploding:
 
     def __init__(self) -> None:
         raise RuntimeError("not here")
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"), [(by_place, r"\{0: 0.5\} \(dict\)"), (in_no_order, r"\{0.5\} \(set\)")]
+)
+def test_what_is_no_list_is_refused_as_at_home(function: Any, shown: str) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        for where in (None, executor):
+            reward = FunctionObjective(function, executor=where)
+            with pytest.raises(ObjectiveError, match=f"returned {shown}.* for 'a';"):
+                reward.score_texts(["a", "bb"])
+        skips = FunctionObjective(function, executor=executor, on_error="skip")
+        with pytest.warns(UserWarning, match=f"returned {shown}"):
+            assert skips.score_texts(["a", "bb"]) == [None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"executor": 1}, {"timeout": 30.0}])
+def test_what_is_no_list_is_refused_by_worker_processes(options: dict[str, Any]) -> None:
+    reward = FunctionObjective(by_place, **options)
+    with pytest.raises(ObjectiveError, match=r"returned \{0: 0.5\} \(dict\).* for 'a';"):
+        reward.score_texts(["a", "bb"])
+    reward.close()
 
 
 @pytest.mark.slow

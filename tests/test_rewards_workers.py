@@ -562,6 +562,14 @@ def test_the_python_side_answers() -> None:
     assert short == {"scores": [1.0, 1.0], "errors": {}}
 
 
+@pytest.mark.parametrize("scores", [{0: 0.5}, {0.5}, "1"], ids=["dict", "set", "text"])
+def test_the_python_side_refuses_what_is_no_list(scores: object) -> None:
+    assert serving_answer(lambda texts: scores, ["a"], False) == {
+        "scores": [None],
+        "errors": {"0": f"TypeError: returned {scores!r}; expected a list with one score for each"},
+    }
+
+
 def test_names_in_expressions(url: str) -> None:
     reward = make_reward(
         f'0.5 * http(url="{url}", headers={{"a": "my:token"}}) + 0.5 * http(url="{url}")'

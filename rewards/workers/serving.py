@@ -20,7 +20,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 Score = Callable[[Any], Any]  # a list of texts -> their scores, or a text -> its score
@@ -77,6 +77,8 @@ def answer(score: Score, sequences: list[str], per_sequence: bool) -> dict[str, 
 
 
 def _as_many(scores: Sequence[Any], sequences: list[str]) -> Sequence[Any]:
+    if isinstance(scores, (str, bytes, Mapping, Set)):
+        raise TypeError(f"returned {scores!r}; expected a list with one score for each")
     if len(scores) != len(sequences):
         raise ValueError(f"returned {len(scores)} scores for {len(sequences)} sequences")
     return scores
