@@ -101,10 +101,11 @@ class SQLiteMemo(Memo):
 
     def get_many(self, keys: Sequence[str]) -> list[float | None]:
         """The score of each key, None where it is not known; one SELECT for 500 of them."""
-        found: dict[str, float] = {}
+        stored = [_stored(key) for key in keys]
+        found: dict[str | bytes, float] = {}
         with self._connected() as connection:
             for start in range(0, len(keys), _CHUNK):
-                chunk = keys[start : start + _CHUNK]
+                chunk = stored[start : start + _CHUNK]
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT key, value FROM scores WHERE namespace = ? AND key IN ({marks})"
                 found.update(connection.execute(query, (self._id, *chunk)))
@@ -115,11 +116,11 @@ class SQLiteMemo(Memo):
                     "finite number; was it written by another program? Delete that row, or name "
                     "another file"
                 )
-        return list(map(found.get, keys))
+        return list(map(found.get, stored))
 
     def put_many(self, scores: Mapping[str, float]) -> None:
         """Keep scores, in one transaction; a score that is there already stays."""
-        rows = [(self._id, key, value) for key, value in scores.items()]
+        rows = [(self._id, _stored(key), value) for key, value in scores.items()]
         with self._connected() as connection, _transaction(connection):
             connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?)", rows)
 
@@ -176,6 +177,15 @@ class SQLiteMemo(Memo):
             connection.close()
             raise
         return connection
+
+
+def _stored(key: str) -> str | bytes:
+    """A key as it stands in the file: text, or a blob where half a pair of UTF-16 is in it."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return key.encode("utf-8", "surrogatepass")
+    return key
 
 
 @contextlib.contextmanager

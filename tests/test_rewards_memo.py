@@ -19,7 +19,7 @@ import pytest
 from tokengym.rewards import FunctionObjective, Memo, MemoError, SQLiteMemo
 from tokengym.rewards.memo import _CHUNK
 
-ODD = ["", " ", "a\nb", "a\0b", "Ä", "🎵", "'; DROP TABLE scores; --", "a" * 5000]
+ODD = ["", " ", "a\nb", "a\0b", "Ä", "🎵", "'; DROP TABLE scores; --", "a" * 5000, "C\ud800"]
 
 
 def memos(path: Path) -> list[Memo]:
@@ -62,6 +62,17 @@ def test_a_file_keeps_scores_for_later_and_namespaces_apart(tmp_path: Path) -> N
 def test_anybody_can_read_the_file(tmp_path: Path) -> None:
     SQLiteMemo(tmp_path / "scores.sqlite", "one").put_many({"CCO": 0.5})
     with sqlite3.connect(tmp_path / "scores.sqlite") as connection:
+def test_half_a_pair_of_utf_16_is_a_key_on_disk_too(tmp_path: Path) -> None:
+    texts = ["\ud800", "a\udfff", "a"]
+    for _ in range(2):
+        reward = FunctionObjective(
+            length_unless_bad, memo=tmp_path / "scores.sqlite", version="odd"
+        )
+        ASKED.clear()
+        assert reward.score_texts(texts) == [1.0, 2.0, 1.0]
+    assert not ASKED
+
+
         query = "SELECT name, key, value FROM scores JOIN namespaces ON namespace = id"
         assert connection.execute(query).fetchall() == [("one", "CCO", 0.5)]
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
