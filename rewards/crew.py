@@ -7,7 +7,7 @@ texts. Where one sequence breaks a chunk, the others of that chunk are scored al
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -38,11 +38,16 @@ Scorer = Callable[[list[str]], Sequence[Answer]]
 
 
 class SequenceError(Exception):
-    """A scorer raised over these texts, one or a part of a batch; its cause is the exception."""
+    """A scorer raised over these texts, one or a part of a batch; its cause is the exception.
 
-    def __init__(self, *texts: str) -> None:
+    Attributes:
+        known: what other texts of the batch were answered with.
+    """
+
+    def __init__(self, *texts: str, known: Mapping[str, Answer] | None = None) -> None:
         super().__init__(*texts)
         self.texts = texts
+        self.known = dict(known or {})
 
 
 class WorkerError(RuntimeError):
@@ -59,6 +64,21 @@ class WorkerTimeoutError(WorkerError):
 
 class WorkerStartError(WorkerError):
     """A worker does not start; that is no sequence's fault, so it is never skipped."""
+
+
+def one_by_one(score: Callable[[str], float | None], texts: list[str]) -> list[float | None]:
+    """The score of each text.
+
+    Raises:
+        SequenceError: over the first that raises, with the scores of those before it.
+    """
+    known: list[float | None] = []
+    for text in texts:
+        try:
+            known.append(score(text))
+        except Exception as error:
+            raise SequenceError(text, known=dict(zip(texts, known, strict=False))) from error
+    return known
 
 
 def called(function: Callable[[Given], Got], given: Given) -> Got:
@@ -87,11 +107,23 @@ class Pending(Protocol):
         """Work on them no more, if nobody does yet."""
         ...
 
+    def done(self) -> bool:
+        """Whether nobody has to wait for them."""
+        ...
+
 
 Submit = Callable[[list[str]], Pending]
+Arrived = Callable[[Mapping[str, Answer]], None]
 
 
-def gather(submit: Submit, texts: list[str], chunks: int, *, isolate: bool) -> list[Answer]:
+def gather(
+    submit: Submit,
+    texts: list[str],
+    chunks: int,
+    *,
+    isolate: bool,
+    arrived: Arrived | None = None,
+) -> list[Answer]:
     """The answers to texts, which go out in at most so many chunks.
 
     Args:
@@ -100,6 +132,7 @@ def gather(submit: Submit, texts: list[str], chunks: int, *, isolate: bool) -> l
         chunks: the most that they are cut into.
         isolate: score the texts of a chunk that raised one by one, and put a ``Failure`` where it
             is one text that raises.
+        arrived: takes the answers of each chunk as they come.
 
     Raises:
         SequenceError: without ``isolate``, over the first chunk that raised.
@@ -107,16 +140,33 @@ def gather(submit: Submit, texts: list[str], chunks: int, *, isolate: bool) -> l
     """
     size = max(1, math.ceil(len(texts) / chunks))
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+    answers: list[Answer] = []
     pending = [submit(part) for part in parts]
     try:
-        answers: list[Answer] = []
         for part, waiting in zip(parts, pending, strict=True):
-            answers += _settled(submit, part, waiting, isolate)
+            fresh = _settled(submit, part, waiting, isolate)
+            answers += fresh
+            if arrived is not None:
+                arrived(dict(zip(part, fresh, strict=True)))
         return answers
-    except BaseException:
+    except BaseException as error:
         for waiting in pending:
             waiting.cancel()
+        if isinstance(error, SequenceError):
+            error.known |= dict(zip(texts, answers, strict=False))
+            for part, waiting in zip(parts, pending, strict=True):
+                error.known |= _finished(part, waiting)
         raise
+
+
+def _finished(texts: list[str], waiting: Pending) -> dict[str, Answer]:
+    """The answers of a chunk that nobody has to wait for."""
+    try:
+        return dict(zip(texts, waiting.result(), strict=True)) if waiting.done() else {}
+    except SequenceError as error:
+        return error.known
+    except Exception:
+        return {}
 
 
 def _settled(submit: Submit, texts: list[str], waiting: Pending, isolate: bool) -> list[Answer]:
@@ -164,11 +214,13 @@ class Crew:
     def __reduce__(self) -> tuple[type[Crew], tuple[Sequence[Worker]]]:
         return type(self), (self._workers,)
 
-    def score(self, texts: list[str], *, isolate: bool) -> list[Answer]:
-        """The answers to texts; see ``gather`` for ``isolate``."""
+    def score(
+        self, texts: list[str], *, isolate: bool, arrived: Arrived | None = None
+    ) -> list[Answer]:
+        """The answers to texts; see ``gather`` for ``isolate`` and ``arrived``."""
         chunks = len(self._workers) * CHUNKS_A_WORKER if self._threads else 1
         try:
-            return gather(self._submit, texts, chunks, isolate=isolate)
+            return gather(self._submit, texts, chunks, isolate=isolate, arrived=arrived)
         except Exception:
             raise
         except BaseException:  # Ctrl-C: nobody is going to read what they are working on

@@ -16,7 +16,16 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from functools import cached_property, lru_cache
 
 from .checks import check_seconds, check_whole
-from .crew import Answer, Crew, DeadWorkerError, Pending, Scorer, WorkerStartError, gather
+from .crew import (
+    Answer,
+    Arrived,
+    Crew,
+    DeadWorkerError,
+    Pending,
+    Scorer,
+    WorkerStartError,
+    gather,
+)
 from .forking import forget_in_forks
 from .processes import Outcome, ProcessWorker, Raised, run, settle
 
@@ -67,9 +76,11 @@ class Remote:
         else:
             self._backend = InExecutor(scorer, where)
 
-    def score(self, texts: list[str], *, isolate: bool) -> list[Answer]:
-        """The answers to texts; see ``gather`` for ``isolate``."""
-        return self._backend.score(texts, isolate=isolate)
+    def score(
+        self, texts: list[str], *, isolate: bool, arrived: Arrived | None = None
+    ) -> list[Answer]:
+        """The answers to texts; see ``gather`` for ``isolate`` and ``arrived``."""
+        return self._backend.score(texts, isolate=isolate, arrived=arrived)
 
     def close(self) -> None:
         """End what is ours."""
@@ -86,9 +97,11 @@ class InExecutor:
         self._tickets = itertools.count()
         forget_in_forks(self)
 
-    def score(self, texts: list[str], *, isolate: bool) -> list[Answer]:
-        """The answers to texts; see ``gather`` for ``isolate``."""
-        return gather(self._submit, texts, CHUNKS, isolate=isolate)
+    def score(
+        self, texts: list[str], *, isolate: bool, arrived: Arrived | None = None
+    ) -> list[Answer]:
+        """The answers to texts; see ``gather`` for ``isolate`` and ``arrived``."""
+        return gather(self._submit, texts, CHUNKS, isolate=isolate, arrived=arrived)
 
     def stop(self) -> None:
         """Shut the executor down, where it was made here."""
@@ -154,6 +167,10 @@ class _Sent:
 
     def cancel(self) -> bool:
         return self._future.cancel()
+
+    def done(self) -> bool:
+        future = self._future
+        return future.done() and not future.cancelled() and future.exception() is None
 
     def _again(self) -> Outcome:
         try:

@@ -18,7 +18,7 @@ from typing import Any, Literal, SupportsIndex, Unpack, cast, get_args, overload
 
 from .base import Credit
 from .checks import check_choice, check_name, checked_range
-from .crew import Answer, SequenceError, called
+from .crew import Answer, called, one_by_one
 from .executing import import_reference, reference_to
 from .objective import Objective, ObjectiveOptions
 
@@ -97,14 +97,9 @@ class FunctionObjective(Objective):
     def score(self, texts: list[str]) -> Sequence[Answer]:
         """Call the function, once for the batch or once for each text."""
         if self.per_sequence:
-            return [self._score_one(text) for text in texts]
+            function = cast(SequenceFunction, self.function)
+            return one_by_one(lambda text: called(function, text), texts)
         return cast(BatchFunction, self.function)(texts)
-
-    def _score_one(self, text: str) -> float | None:
-        try:
-            return called(cast(SequenceFunction, self.function), text)
-        except Exception as error:
-            raise SequenceError(text) from error
 
 
 def _remade(origin: FunctionObjective, options: ObjectiveOptions) -> FunctionObjective:

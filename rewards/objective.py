@@ -138,10 +138,17 @@ class Objective(BlackBox):
             for place, value in enumerate(values):
                 if value is None and keys[place] not in refused:
                     first.setdefault(names[place], place)
-        fresh = dict(zip(first, self.score_anew([texts[i] for i in first.values()]), strict=True))
-        if fresh:
-            if memo is not None:
-                memo.put_many({keys[first[n]]: v for n, v in fresh.items() if v is not None})
+        asked = {texts[place]: keys[place] for place in first.values()}
+
+        def keep(scores: Mapping[str, float]) -> None:
+            assert memo is not None
+            memo.put_many({asked[text]: score for text, score in scores.items()})
+
+        anew = self.score_anew(
+            [texts[place] for place in first.values()], None if memo is None else keep
+        )
+        if first:
+            fresh = dict(zip(first, anew, strict=True))
             values = [fresh.get(n, v) for n, v in zip(names, values, strict=True)]
         unpaid = sum(key in refused for key in keys) if refused else 0
         self._hits += len(keys) - unpaid - len(first)

@@ -13,10 +13,13 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tokengym.rewards import FunctionObjective, Memo, MemoError, SQLiteMemo
+from tokengym.rewards import FunctionObjective, Memo, MemoError, ObjectiveError, SQLiteMemo
 from tokengym.rewards.memo import _CHUNK
 
 ODD = ["", " ", "a\nb", "a\0b", "Ä", "🎵", "'; DROP TABLE scores; --", "a" * 5000, "C\ud800"]
@@ -59,9 +62,6 @@ def test_a_file_keeps_scores_for_later_and_namespaces_apart(tmp_path: Path) -> N
     assert first.get_many(["a"]) == [1.0]
 
 
-def test_anybody_can_read_the_file(tmp_path: Path) -> None:
-    SQLiteMemo(tmp_path / "scores.sqlite", "one").put_many({"CCO": 0.5})
-    with sqlite3.connect(tmp_path / "scores.sqlite") as connection:
 def test_half_a_pair_of_utf_16_is_a_key_on_disk_too(tmp_path: Path) -> None:
     texts = ["\ud800", "a\udfff", "a"]
     for _ in range(2):
@@ -73,6 +73,9 @@ def test_half_a_pair_of_utf_16_is_a_key_on_disk_too(tmp_path: Path) -> None:
     assert not ASKED
 
 
+def test_anybody_can_read_the_file(tmp_path: Path) -> None:
+    SQLiteMemo(tmp_path / "scores.sqlite", "one").put_many({"CCO": 0.5})
+    with sqlite3.connect(tmp_path / "scores.sqlite") as connection:
         query = "SELECT name, key, value FROM scores JOIN namespaces ON namespace = id"
         assert connection.execute(query).fetchall() == [("one", "CCO", 0.5)]
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -206,6 +209,96 @@ def test_an_objective_reads_what_another_run_has_scored(tmp_path: Path) -> None:
     assert list(ASKED) == ["a", "bad", "bad", "cc"]  # failures are not kept
     FunctionObjective(length_unless_bad, memo=path, version=2).score_texts(["a"])
     assert ASKED[-1] == "a"
+
+
+def length_of_good(text: str) -> float:
+    ASKED.append(text)
+    if text == "bad":
+        raise ValueError("no")
+    if text == "slow":
+        time.sleep(600)
+    return float(len(text))
+
+
+def lengths_of_good(texts: list[str]) -> list[float]:
+    return [length_of_good(text) for text in texts]
+
+
+def not_a_number(texts: list[str]) -> list[float]:
+    return [float("nan") if text == "bad" else float(len(text)) for text in texts]
+
+
+GOOD = [f"good {number}" for number in range(10)]
+
+
+def in_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2)
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (length_of_good, {"per_sequence": True}),
+        (length_of_good, {"per_sequence": True, "budget": 20}),
+        (length_of_good, {"per_sequence": True, "executor": in_threads}),
+        (lengths_of_good, {}),
+        (not_a_number, {}),
+        (not_a_number, {"budget": 20}),
+        (not_a_number, {"executor": in_threads}),
+        pytest.param(length_of_good, {"per_sequence": True, "executor": 1}, marks=pytest.mark.slow),
+        pytest.param(length_of_good, {"per_sequence": True, "executor": 2}, marks=pytest.mark.slow),
+        pytest.param(length_of_good, {"per_sequence": True, "timeout": 60}, marks=pytest.mark.slow),
+    ],
+)
+def test_an_error_of_one_sequence_keeps_the_scores_of_the_others(
+    tmp_path: Path, function: Any, options: dict[str, Any]
+) -> None:
+    memo = tmp_path / "scores.sqlite"
+    reward = FunctionObjective(function, memo=memo, version=1, **options)
+    with pytest.raises(ObjectiveError, match="for 'bad'"):
+        reward.score_texts([*GOOD, "bad"])
+    reward.close()
+    again = FunctionObjective(function, memo=memo, version=1, **options)
+    ASKED.clear()
+    assert again.score_texts(GOOD) == [6.0] * 10
+    assert not ASKED
+    assert len(again.memo or ()) == 10
+
+
+@pytest.mark.slow
+def test_a_sequence_that_hangs_keeps_the_scores_of_the_others(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"per_sequence": True, "timeout": 5, "executor": 2, "version": 1}
+    reward = FunctionObjective(length_of_good, memo=tmp_path / "scores.sqlite", **options)
+    with pytest.raises(ObjectiveError, match="took longer than 5 s for 'slow'"):
+        reward.score_texts([*GOOD, "slow"])
+    reward.close()
+    assert len(reward.memo or ()) == 10
+
+
+def test_chunks_are_kept_as_they_come(tmp_path: Path) -> None:
+    memo = SQLiteMemo(tmp_path / "scores.sqlite", "one")
+    kept: list[int] = []
+    scored = threading.Event()
+
+    def waits_for_the_memo(text: str) -> float:
+        if text == GOOD[-1]:
+            scored.wait(60)
+        return 1.0
+
+    class Watched(SQLiteMemo):
+        def put_many(self, scores: Mapping[str, float]) -> None:
+            super().put_many(scores)
+            kept.append(len(scores))
+            if sum(kept) == len(GOOD) - 1:
+                scored.set()
+
+    with ThreadPoolExecutor(2) as executor:
+        reward = FunctionObjective(waits_for_the_memo, per_sequence=True, executor=executor)
+        reward.memo = Watched(memo.path, "one")
+        assert reward.score_texts(GOOD) == [1.0] * 10
+    assert scored.is_set()
+    assert kept == [1] * 10
+    assert len(memo) == 10
 
 
 def test_a_memo_that_cannot_be_opened_says_so_before_the_work() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Unpack
 
-from ..crew import SequenceError
+from ..crew import one_by_one
 from ..objective import Objective, ObjectiveOptions
 
 try:
@@ -81,14 +81,11 @@ class MoleculeObjective(Objective):
 
     def score(self, texts: list[str]) -> Sequence[float | None]:
         """The value of each molecule, 0.0 for what is none."""
-        return [self._score_one(text) for text in texts]
+        return one_by_one(self._score_one, texts)
 
     def _score_one(self, text: str) -> float:
         found = molecule(text)
-        try:
-            return 0.0 if found is None else self.value(found)
-        except Exception as error:
-            raise SequenceError(text) from error
+        return 0.0 if found is None else self.value(found)
 
 
 class Valid(Objective):
