@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from .crew import called
 from .executing import Where
 from .failures import ObjectiveError, OnError
 from .memo import Memo, SQLiteMemo
-from .namespace import Unnameable, arguments_of, fingerprint, told_by
+from .namespace import Told, Unnameable, arguments_of, tell, told_by
 from .options import Canonical, KeepingOptions, ObjectiveOptions
 from .state import State, with_prefix
 
@@ -44,7 +44,8 @@ class Objective(BlackBox):
         memo: keep scores in memory; or in a file, ``"scores.sqlite"``, for later runs and for
             several processes at once. False when the same text may score differently.
         version: anything that tells these scores from others in such a file, beside what is told
-            apart anyway: name, class, arguments, code and canonical form (see namespace.py).
+            apart anyway: name, class, arguments, code and canonical form (see namespace.py). It
+            has to change with arguments that cannot be told from others, such as models.
         budget: how many different canonical forms may be scored; the sequences beyond are not ok,
             agents end their run, and environments raise ``BudgetExhausted``.
         on_error: ``"raise"`` an ``ObjectiveError``, or ``"skip"``: the sequence is marked not ok.
@@ -58,20 +59,28 @@ class Objective(BlackBox):
     Attributes:
         memo: the scores that are known; None without one.
         spent: how many different sequences were asked for, where there is a budget.
+        changes_no_score: of a class, the names of arguments that do not tell its scores from others
+            on disk: how often a service is asked again, how many copies of a program run.
     """
+
+    changes_no_score: ClassVar[tuple[str, ...]] = ()
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Note the arguments that decide what is scored."""
         made = super().__new__(cls)
         try:
-            made._arguments = fingerprint(arguments_of(cls.__init__, args, kwargs, _OPTIONS))
-        except Unnameable as error:
-            made._arguments = Unnameable(*error.args)  # without its traceback
-        except TypeError:
-            pass  # arguments that do not fit, or none (a copy): who is called next knows
+            arguments = arguments_of(cls.__init__, args, kwargs)
+        except TypeError:  # they do not fit, or are none (a copy): who is called next knows
+            return made
+        for name in _OPTIONS.union(cls.changes_no_score):
+            arguments.pop(name, None)
+        made._arguments = {}
+        for name, value in arguments.items():
+            told = tell(value)
+            made._arguments[name] = value if told.unfilled else told
         return made
 
-    _arguments: str | Unnameable
+    _arguments: dict[str, object]  # Told; or itself, where a closure is still to be filled
 
     def __init__(
         self,
@@ -201,7 +210,14 @@ class Objective(BlackBox):
         """
         bases = [b for b in type(self).__mro__ if issubclass(b, Objective) and b is not Objective]
         try:
-            told = told_by([[bases, self.version], self._arguments, self.canonical], self.version)
+            told = told_by(
+                {"class": tell(bases), "canonical": tell(self.canonical)}
+                | {
+                    f"argument {name}": value if isinstance(value, Told) else tell(value)
+                    for name, value in self._arguments.items()
+                },
+                self.version,
+            )
         except Unnameable as error:
             raise ValueError(
                 f"objective {self.name!r} was made with {error}, which cannot be told from another "

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from tokengym.rewards import FunctionObjective, LogP, Objective
+from tokengym.rewards import FunctionObjective, LogP, Objective, objective
 from tokengym.rewards.molecules import QED, canonical_smiles
 from tokengym.rewards.namespace import Unnameable, fingerprint
 
@@ -23,6 +23,8 @@ VALUES: list[Any] = [
     [[1], 1], -0.0, 0.0, float("nan"), float("inf"), Path("1"), re.compile("1"), re.compile("1", 2),
     np.float32(1), np.array([1.0]), np.array([[1.0]]), torch.ones(1), torch.zeros(1), len, max,
     partial(max, 1), partial(max, 2), str, lambda x: x, lambda x: x + 1, range(3),
+    np.array(["2020"], "M8[Y]"), np.array(["2021"], "M8[Y]"), torch.ones(1, dtype=torch.bfloat16),
+    torch.zeros(1, dtype=torch.bfloat16), torch.tensor(0, dtype=torch.bfloat16),
 ]  # fmt: skip
 
 
@@ -39,10 +41,17 @@ def test_equal_values_have_one() -> None:
     assert fingerprint(["a", "".join(["a"])]) == fingerprint(["a", "a"])
 
 
+class Unfinished:
+    """Has no text yet."""
+
+    def __repr__(self) -> str:
+        raise AttributeError("no name")
+
+
 def test_what_cannot_be_told_apart_has_none() -> None:
     itself: list[Any] = []
     itself.append(itself)
-    for value in (object(), iter([1]), [object()], itself):
+    for value in (object(), iter([1]), [object()], itself, torch.ones(2).to_sparse(), Unfinished()):
         with pytest.raises(Unnameable):
             fingerprint(value)
 
@@ -125,6 +134,121 @@ def test_an_argument_without_a_value_needs_a_version(tmp_path: Path) -> None:
     first = FunctionObjective(judge, name="judge", memo=tmp_path / "a", version="today")
     assert first.score_texts(["a"]) == [0.5]
     assert first.namespace != FunctionObjective(judge, name="judge", version="x").namespace
+
+
+class Above(Objective):
+    """Asks a model, which cannot be told from another."""
+
+    name = "above"
+
+    def __init__(self, model: object, threshold: float, version: str = "1") -> None:
+        super().__init__(version=version)
+        self.threshold = threshold
+
+    def score(self, texts: list[str]) -> Sequence[float | None]:
+        return [self.threshold for _ in texts]
+
+
+def with_model(model: object, threshold: float) -> FunctionObjective:
+    @objective(version="1", name="mine")
+    def score(texts: list[str]) -> list[float]:
+        return [threshold if model else 0.0 for _ in texts]
+
+    return score
+
+
+def with_other_code(model: object, threshold: float) -> FunctionObjective:
+    @objective(version="1", name="mine")
+    def score(texts: list[str]) -> list[float]:
+        return [-threshold if model else 0.0 for _ in texts]
+
+    return score
+
+
+def test_a_version_stands_for_what_cannot_be_told_and_for_nothing_else(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1)
+    different = [
+        Above(model, 0.1),
+        Above(model, 0.9),
+        Above(model, 0.1, "2"),
+        Above(iter([]), 0.1),
+        with_model(model, 0.1),
+        with_model(model, 0.9),
+        with_model(model, 0.1).with_options(version="2"),
+        with_other_code(model, 0.1),
+        FunctionObjective(partial(max, 1, key=model), name="mine", version=1),
+        FunctionObjective(partial(max, 2, key=model), name="mine", version=1),
+    ]
+    assert len({reward.namespace.split()[-1] for reward in different}) == len(different)
+    assert Above(model, 0.1).namespace == Above(torch.nn.Linear(2, 2), 0.1).namespace
+    first, second = (
+        with_model(model, threshold).with_options(memo=tmp_path / "scores.sqlite")
+        for threshold in (0.1, 0.9)
+    )
+    assert [first.score_texts(["a"]), second.score_texts(["a"])] == [[0.1], [0.9]]
+
+
+def later_helper(number: float) -> FunctionObjective:
+    @objective
+    def score(texts: list[str]) -> list[float]:
+        return [helper(text) for text in texts]
+
+    def helper(text: str) -> float:
+        return number * len(text)
+
+    return score
+
+
+def calling_itself(number: float) -> FunctionObjective:
+    def count(text: str) -> float:
+        return number + count(text[1:]) if text else 0.0
+
+    return FunctionObjective(count, per_sequence=True)
+
+
+def test_functions_that_name_what_comes_later_are_told_by_it() -> None:
+    for make in (later_helper, calling_itself):
+        assert make(2).score_texts(["abc"]) == [6.0]
+        assert make(2).namespace == make(2).namespace != make(3).namespace
+
+
+def test_what_is_still_missing_as_the_memo_is_opened_wants_a_version() -> None:
+    @objective(per_sequence=True)
+    def count(text: str) -> float:
+        count.prepare(None, 3, "cpu")
+        return 1.0 + cast(Callable[[str], float], count.function)(text[1:]) if text else 0.0
+
+    assert count.score_texts(["abc"]) == [3.0]
+
+    @objective
+    def score(texts: list[str]) -> list[float]:
+        return [helper(text) for text in texts]
+
+    score.prepare(None, 3, "cpu")  # in memory nobody else sees it
+    with pytest.raises(ValueError, match=r"with .*score, whose 'helper' has no value yet, which"):
+        _ = score.namespace
+
+    def helper(text: str) -> float:
+        return float(len(text))
+
+    assert score.score_texts(["abc"]) == [3.0]
+
+
+WEIGHTS = {"half": torch.full((2,), 0.5, dtype=torch.bfloat16), "day": np.datetime64("2020-01-01")}
+
+
+@objective
+def weighted(texts: list[str]) -> list[float]:
+    return [float(WEIGHTS["half"][0]) * len(text) for text in texts]  # type: ignore[index]
+
+
+def test_tables_of_any_type_tell_scores_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighted.prepare(None, 3, "cpu")
+    assert weighted.score_texts(["abc"]) == [1.5]
+    for name in WEIGHTS:
+        monkeypatch.setitem(WEIGHTS, name, torch.ones(2, dtype=torch.bfloat16))
+        assert FunctionObjective(weighted.function).namespace != weighted.namespace
+        monkeypatch.undo()
 
 
 MODULE = """
