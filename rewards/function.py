@@ -39,6 +39,8 @@ class FunctionObjective(Objective):
         **options: as for ``Objective``.
     """
 
+    changes_no_score = ("range", "credit")
+
     _origin: FunctionObjective | None
 
     def __init__(

@@ -72,15 +72,19 @@ class Objective(BlackBox):
             arguments = arguments_of(cls.__init__, args, kwargs)
         except TypeError:  # they do not fit, or are none (a copy): who is called next knows
             return made
-        for name in _OPTIONS.union(cls.changes_no_score):
-            arguments.pop(name, None)
         made._arguments = {}
-        for name, value in arguments.items():
+        for name, value in cls.deciding(arguments).items():
             told = tell(value)
             made._arguments[name] = value if told.unfilled else told
         return made
 
     _arguments: dict[str, object]  # Told; or itself, where a closure is still to be filled
+
+    @classmethod
+    def deciding(cls, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Of the arguments it is made with, those that tell its scores from others on disk."""
+        left = _OPTIONS.union(cls.changes_no_score)
+        return {name: value for name, value in arguments.items() if name not in left}
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ import torch
 from tokengym.rewards import FunctionObjective, LogP, Objective, objective
 from tokengym.rewards.molecules import QED, canonical_smiles
 from tokengym.rewards.namespace import Unnameable, fingerprint
+from tokengym.rewards.workers import FileProgram, HTTPObjective
 
 VALUES: list[Any] = [
     None, True, 1, 1.0, "1", b"1", 1j, [1], (1,), {1}, frozenset([1]), {1: 1}, {1: "1"}, [1, 1],
@@ -249,6 +250,25 @@ def test_tables_of_any_type_tell_scores_apart(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(WEIGHTS, name, torch.ones(2, dtype=torch.bfloat16))
         assert FunctionObjective(weighted.function).namespace != weighted.namespace
         monkeypatch.undo()
+
+
+def test_what_changes_no_score_loses_none() -> None:
+    def http(url: str = "http://localhost/a", **options: Any) -> str:
+        return HTTPObjective(url, **options).namespace
+
+    headers = {"Authorization": "a token", "X-API-Key": "a key"}
+    same = http(retries=9, backoff=0.1, timeout=3, range=(0, 1), headers=headers)
+    assert http() == same != http("http://localhost/b")
+    by_model = [http(headers={"Model": model, **headers}) for model in ("a", "b")]
+    assert len({same, *by_model}) == 3
+    assert by_model[0] == http(headers={"cookie": "yes", "model": "a"})
+
+    def program(command: str, **options: Any) -> str:
+        return FileProgram([command, "{input}", "{output}"], **options).namespace
+
+    assert program("dock", timeout=3, range=(0, 1)) == program("dock") != program("other")
+    first = FunctionObjective(weighted.function, range=(0, 1), credit="rollouts")
+    assert first.namespace == FunctionObjective(weighted.function).namespace
 
 
 MODULE = """

@@ -94,6 +94,7 @@ def test_several_copies_share_a_batch_in_order(program: Any) -> None:
     texts = ["x" * (i % 17) + str(i) for i in range(200)]
     assert reward.score_texts(texts) == [float(len(text)) for text in texts]
     assert len(children() - before) == 3
+    assert reward.namespace == program("answers", timeout=9).namespace  # of scores on disk
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ class FileProgram(Objective):
         **options: as for ``Objective``.
     """
 
+    changes_no_score = ("timeout", "range")
+
     def __init__(
         self,
         command: Sequence[str],

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _LONGEST_WAIT = 60.0  # seconds
 _PASSING = {408, 429, 500, 502, 503, 504}
 _BLOCK = 1 << 16  # bytes
+_WHO_ASKS = {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"}
 
 
 class HTTPObjective(Objective):
@@ -41,12 +42,27 @@ class HTTPObjective(Objective):
         timeout: seconds that one attempt may take.
         retries: attempts after the first.
         backoff: seconds before the second attempt, at most; twice as many before each further one.
-        headers: what the service wants to know, a token for instance.
+        headers: what the service wants to know, a token for instance. In a memo on disk they tell
+            scores apart, since a service may choose a model by them; those that only say who asks
+            (authorization, cookie, x-api-key, api-key) do not.
         name: in logs and errors.
         range: the lowest and the highest score, as far as they are known.
         executor: a ``ThreadPoolExecutor`` sends several requests at once.
         **options: as for ``Objective``.
     """
+
+    changes_no_score = ("timeout", "retries", "backoff", "range")
+
+    @classmethod
+    def deciding(cls, arguments: Mapping[str, object]) -> dict[str, object]:
+        """As for any objective; of the headers those that do not only say who asks."""
+        decide = super().deciding(arguments)
+        if isinstance(headers := decide.get("headers"), Mapping):
+            told = {str(name).lower(): value for name, value in headers.items()}
+            decide["headers"] = {
+                k: v for k, v in sorted(told.items()) if k not in _WHO_ASKS
+            } or None
+        return decide
 
     def __init__(
         self,

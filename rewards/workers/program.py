@@ -56,6 +56,8 @@ class ExternalProgram(Objective):
         WorkerStartError: the program does not start, or shakes hands in another protocol.
     """
 
+    changes_no_score = ("timeout", "copies")
+
     def __init__(
         self,
         command: Sequence[str],
