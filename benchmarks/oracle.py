@@ -42,6 +42,7 @@ from tokengym.train.metrics.hidden import output_layer
 from .oracle_mle import best, fitted, fitting, oracle_task, search, sizes
 from .results import CPU_SECONDS, Figures, Row, Study, parser_of, table
 
+MLE = "**MLE**"  # at temperature 1
 Curve = dict[float, Figures]  # an MLE's figures by temperature
 
 
@@ -111,6 +112,7 @@ def constant(texts: list[str]) -> list[float]:
 AGENTS: dict[str, tuple[type[Reinforce], bool, dict[str, Any]]] = {
     # what it is, whether a discriminator rewards it, and its options
     "constant reward": (Reinforce, False, {"baseline": "none", "learning_rate": 0.01}),
+    "constant reward, slowly": (Reinforce, False, {"baseline": "none", "learning_rate": 0.001}),
     "SeqGAN, the paper's": (
         SeqGAN,
         True,
@@ -176,7 +178,7 @@ def rows(study: Study, mle: str) -> list[Row]:
     found = [Row("source: the floors", [] if source is None else [source])]
     curves = [curve(study, mle, seed) for seed in range(study.seeds)]
     for t in sizes(study).temperatures:
-        label = "**MLE**" if t == 1 else f"MLE at temperature {t:g}"
+        label = MLE if t == 1 else f"MLE at temperature {t:g}"
         found.append(Row(label, [points[t] for points in curves if t in points]))
     for label, (_, judged, options) in AGENTS.items():
         settings = {**shared, **options, "judged": judged}
@@ -185,14 +187,20 @@ def rows(study: Study, mle: str) -> list[Row]:
 
 
 def verdict(found: list[Row]) -> str:
-    """Who is beyond the curve, by twice the standard error."""
+    """Who is beyond the curve, by twice the standard error; outside it, who is worse both ways."""
     said = []
+    by_label = {row.label: row for row in found}
     for row in found:
         gain = row["beyond"]
         if gain is None:
             continue
         if math.isnan(gain.value):
-            said.append(f"- {row.label}: with a seed at least outside the curve's NLL_oracle")
+            names = ("nll_oracle", "nll_data")
+            pairs = [(row[name], by_label[MLE][name]) for name in names]
+            worse = all(own and mle and own.value > mle.value for own, mle in pairs)
+            where = "with a seed at least outside the curve's NLL_oracle"
+            more = ", and on average worse than its MLE in both likelihoods" if worse else ""
+            said.append(f"- {row.label}: {where}{more}")
             continue
         where = "on" if abs(gain.value) <= 2 * gain.se else "beyond" if gain.value > 0 else "behind"
         said.append(f"- {row.label}: {where} its MLE's curve, by {gain.value:+.4f} ± {gain.se:.4f}")

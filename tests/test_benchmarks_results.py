@@ -119,6 +119,23 @@ def test_a_policy_is_beyond_by_what_it_is_better_than_its_start_made_as_sharp() 
     assert math.isnan(oracle.beyond(mle, Estimate(0.5, 0.0, 4), mle, points, real).value)
 
 
+def test_the_verdict_names_the_sides() -> None:
+    def row(label: str, oracle_nll: float, nll: float, beyond: float | None) -> Row:
+        figures = {"nll_oracle": Estimate(oracle_nll, 0.1, 9), "nll_data": Estimate(nll, 0.1, 9)}
+        known = {} if beyond is None else {"beyond": Estimate(beyond, 0.1, 9)}
+        return Row(label, [figures | known])
+
+    mle = row(oracle.MLE, 9.5, 7.5, None)
+    agents = [("on", -0.1), ("beyond", 0.3), ("behind", -0.3)]
+    rows = [mle, *(row(f"one {where}", 9.0, 7.6, gain) for where, gain in agents)]
+    rows += [row("worse", 9.9, 8.0, math.nan), row("sharp", 5.0, 9.0, math.nan)]
+    lines = oracle.verdict(rows).splitlines()[2:]
+    assert [line.split(":")[1].split()[0] for line in lines[:3]] == ["on", "beyond", "behind"]
+    assert lines[3].endswith("outside the curve's NLL_oracle, and on average worse than its MLE in "
+                             "both likelihoods")  # fmt: skip
+    assert lines[4].endswith("outside the curve's NLL_oracle")
+
+
 def quick(
     benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str
 ) -> dict[str, dict[str, dict[str, float]]]:
