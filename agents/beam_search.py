@@ -43,9 +43,14 @@ def beam_search(
         more.
 
     Raises:
-        ValueError: no beam, a prompt that leaves no room or is forbidden, or a policy that holds
-            NaN.
+        ValueError: no beam, a prompt that leaves no room or is forbidden, or a policy that reads a
+            condition or holds NaN.
     """
+    if policy.condition_size:
+        raise ValueError(
+            f"a beam search is under no condition, and the policy reads one of "
+            f"{policy.condition_size} numbers; draw sequences from it, with sample()"
+        )
     prefix_T = policy.vocabulary.encode([prompt], end=False).tokens_BT[0].to(policy.device)
     if beams < 1 or max_length <= len(prefix_T):
         raise ValueError(

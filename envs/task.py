@@ -8,7 +8,7 @@ The single environment, the vector environment and the agents' whole-sequence pa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,7 +57,7 @@ class Task:
     """What a finished sequence is worth."""
     constraint: Constraint | None = None
     """Which tokens may come next; everywhere that this task is written, by anyone."""
-    load_data: Callable[[], Sequences] | None = None
+    load_data: Callable[[], Sequences] | None = field(default=None, repr=False)
     """Gives the real sequences to learn from, when they are first wanted."""
     domain: str = "text"
     """What a text is, and so which figures tell of it: ``"molecules"`` or ``"text"``."""

@@ -118,7 +118,8 @@ def _range(objective: Objective, values: Asked) -> Finding:
         said += f", outside the stated {objective.range[0]:g} to {objective.range[1]:g}"
         return Finding("range", "problem", said)
     if low == high:
-        return Finding("range", "note", f"every score is {low:g}; nothing can be learnt from it")
+        said = f"every example scores {low:g}; where all that is written does, nothing is learnt"
+        return Finding("range", "note", said)
     if not all(map(math.isfinite, objective.range)):
         return Finding("range", "note", f"{said}; state range=(low, high) where it is known")
     return Finding("range", "good", said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tokengym.agents import Policy, beam_search
+from tokengym.agents import GRUPolicy, Policy, beam_search
 from tokengym.envs import ForbiddenTokens, Sequences, Vocabulary
 
 from .conftest import PolicyMaker, T, log_probs
@@ -64,6 +64,12 @@ def test_mistakes_are_told(policy: Policy) -> None:
         beam_search(policy, 0, max_length=T)
     with pytest.raises(ValueError, match="4 of them the prompt's"):
         beam_search(policy, 1, max_length=T, prompt="abab")
+
+
+def test_a_condition_is_not_read(vocabulary: Vocabulary) -> None:
+    policy = GRUPolicy(vocabulary, embedding=3, hidden=4, condition_size=7)
+    with pytest.raises(ValueError, match="policy reads one of 7 numbers; draw sequences"):
+        beam_search(policy, 2, max_length=T)
 
 
 def test_a_policy_that_diverged_is_told(policy: Policy) -> None:

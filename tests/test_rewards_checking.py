@@ -113,7 +113,10 @@ def test_ranges() -> None:
         "state range=(low, high)"
         in found(lambda texts: [float(len(t)) for t in texts])["range"].detail
     )
-    assert "every score is 2; nothing" in found(lambda texts: [2.0] * len(texts))["range"].detail
+    assert (
+        "every example scores 2; where all"
+        in found(lambda texts: [2.0] * len(texts))["range"].detail
+    )
 
 
 def test_what_raises_on_the_examples_is_the_only_finding() -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_a_fit_that_was_stopped_is_resumed_to_the_bit(
 @pytest.mark.slow
 def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     printed = run("fit", "small.yaml", "--run", "fitted")
-    assert "go on by    tokengym train --policy fitted" in printed
+    [line] = [line for line in printed.splitlines() if line.startswith("go on by")]
     report = Path("fitted/report.html").read_text()
     assert "TeacherForcing, GRU" in report
     assert "at most 4 epochs" in report
@@ -118,8 +119,9 @@ def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     assert "uniqueness" in run("evaluate", "fitted", "-n", "10")
     run("report", "fitted")
 
-    run("train", "--task", "tokengym/Text-v0", "--data", "mine.txt", "--policy", "fitted",
-        "--run", "trained", "--total_timesteps", "1", "--samples", "10", *AGENT)  # fmt: skip
+    words = shlex.split(line.removeprefix("go on by"))
+    assert words[:4] == ["tokengym", "train", "--policy", "fitted"]
+    run(*words[1:], "--run", "trained", "--total_timesteps", "1", "--samples", "10", *AGENT)
     agent = load_agent("trained/checkpoint.safetensors")
     assert agent.pretraining.step == 0
     fitted = load_learner(Path("fitted/checkpoint.safetensors")).policy
@@ -133,10 +135,27 @@ def test_what_a_fit_leaves_is_used_by_the_other_commands(run: Run) -> None:
     assert config["policy"] == str(Path("fitted").resolve())
     assert f"ORGAN, {config['policy']}" in Path("trained/report.html").read_text()
     run("train", "--resume", "--run", "trained", "--total_timesteps", "60")
+    assert "tokengym fit; go on with tokengym fit" in run(
+        "train", "--resume", "--run", "fitted", code=2
+    )
+    assert "fitted has no scores of rounds" in run("weigh", "fitted", "length", code=2)
+    rows = json.loads(Path("trained/summary.json").read_text())
+    assert {"reward", "reward_n"} <= set(rows["pretrained"]) & set(rows["trained"])
+    other = "tests.test_train_fitting:how_long"
+    printed = run("train", "--resume", "--run", "trained", "--total_timesteps", "90",
+                  f"--reward={other}", "--agent.discriminator_steps=0")  # fmt: skip
+    assert f"goes on with reward='{other}'" in printed
+    rows = json.loads(Path("trained/summary.json").read_text())
+    assert "reward" in rows["trained"]
+    assert not [name for name in rows["pretrained"] if name.startswith("reward")]
 
 
 def has_sea(texts: list[str]) -> list[float | None]:
     return [float("sea" in text) for text in texts]
+
+
+def how_long(texts: list[str]) -> list[float]:
+    return [len(text) / 100 for text in texts]
 
 
 @pytest.mark.slow

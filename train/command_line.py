@@ -276,6 +276,9 @@ def _with_config(arguments: list[str]) -> list[str]:
     elif "--resume" in rest and run is None:
         folder = RunFolder(Path(str(config)).parent)
         rest += ["--run", str(folder.path)] if folder.has_checkpoint else []
+    [(other, (whose, _))] = [item for item in _DEFAULTS.items() if item[0] != command]
+    if config is not None and _names_class(Path(config), whose):
+        raise ValueError(f"{config} is of a run of tokengym {other}; go on with tokengym {other}")
     return [command, *_with_default(*_DEFAULTS[command], rest, config)]
 
 

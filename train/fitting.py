@@ -7,6 +7,7 @@ on the saved learner.
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,10 +161,19 @@ class _Fit:
             "figures": folder.summary,
             "report": folder.report,
             "curves": f"tensorboard --logdir {folder.tensorboard}",
-            "go on by": f"tokengym train --policy {shlex.quote(str(folder.path))}",
+            "go on by": self._training_command(),
         }
         for what, place in places.items():
             self.console.print(f"{what:11} {place}", soft_wrap=True)
+
+    def _training_command(self) -> str:
+        """What trains an agent that begins with what was fitted, on the same task."""
+        config = self.config
+        words = ["tokengym", "train", "--policy", str(self.folder.path), "--task", config.task]
+        words += ["--data", config.data] if config.data else []
+        words += ["--constraint", config.constraint] if config.constraint else []
+        options = json.dumps(config.task_options) if config.task_options else ""
+        return shlex.join([*words, *(["--task_options", options] if options else [])])
 
     def _keep(self, error: Exception) -> None:
         """After an error, save what is whole, and say how to go on."""

@@ -61,10 +61,13 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         return f"unknown option {wrong}{_nearest(wrong, known)}"
     if found := re.search(r"Option '([^']+)' is not accepted", message):
         kinds: list[type] = [*AGENTS.values(), *known_learners().values()]
+        wrong = found.group(1)
         names = {name for each in kinds for name in keywords_of(each)}
         names -= AGENT_SKIPS | LEARNER_SKIPS
         where = f" in {m.group(1)}" if (m := re.search(r'Parser key "([^"]+)"', message)) else ""
-        return f"unknown option {found.group(1)!r}{where}{_nearest(found.group(1), names)}"
+        owners = [each.__name__ for each in kinds if wrong in names.intersection(keywords_of(each))]
+        hint = f"; {' and '.join(owners)} have it" if owners else _nearest(wrong, names)
+        return f"unknown option {wrong!r}{where}{hint}"
     if found := re.search(
         r"""(?:Key|No action for key|does not accept option) ['"]([^'"]+)['"]""", message
     ):
@@ -73,7 +76,9 @@ def _explain(message: str, parser: ArgumentParser) -> str:
     for kind, classes in (("agent", list(AGENTS)), ("learner", list(known_learners()))):
         pattern = rf'Parser key "{kind}":.*Given value: (\S+)\s*$'
         if found := re.search(pattern, message, re.DOTALL):
-            return f"unknown {kind} {found.group(1)!r}{_nearest(found.group(1), classes)}"
+            wrong = found.group(1)
+            known_ones = f"; there are {', '.join(classes)}, and your own as module.Class"
+            return f"unknown {kind} {wrong!r}{_nearest(wrong, classes) or known_ones}"
     if found := re.search(r"invalid choice: '([^']+)' \(choose from (.*)\)", message):
         choices = re.findall(r"\w+", found.group(2))
         return f"unknown command {found.group(1)!r}{_nearest(found.group(1), choices)}"
@@ -87,5 +92,7 @@ def _commands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    by_form = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_form, n=3, cutoff=0.5)
+    near = [by_form[each] for each in near]
     return f"; did you mean {' or '.join(near)}?" if near else ""

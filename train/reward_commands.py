@@ -11,7 +11,7 @@ from rich.table import Table
 from ..agents.checks import check_least
 from ..envs import make_task
 from ..rewards import Objective, check_objective, make_reward
-from .run_folder import check_place, write_csv
+from .run_folder import RunError, check_place, write_csv
 from .scores import read_scores, weigh
 from .watching import Watch
 
@@ -24,7 +24,12 @@ def weigh_run(options: Namespace, console: Console) -> None:
       tokengym weigh runs/mine "0.2 * conv_discriminator + 0.8 * qed" --output weighed.csv
     """
     check_place(options.output)
-    rounds = read_scores(options.run)
+    try:
+        rounds = read_scores(options.run)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{options.run} has no scores of rounds; expected the folder of a run of tokengym train"
+        ) from error
     weighed = list(zip(rounds, weigh(rounds, options.reward), strict=True))
     asked = [(each, scores) for each, scores in weighed if scores.ok_B.any()]
     if len(asked) < len(rounds):
@@ -77,7 +82,7 @@ def check(options: Namespace, console: Console) -> bool:
     reward.adopt_canonical(task.canonical)
     good = True
     for objective in objectives:
-        table = Table("what", "", "finding", title=objective.name)
+        table = Table("what", "", "finding", title=f"{objective.name}, on data of {task.name}")
         with Watch(console) as watch:
             findings = check_objective(objective, examples, watch.tell)
         for finding in findings:

@@ -263,11 +263,13 @@ def checked_rows(rows: object, path: Path) -> Rows:
 
 
 def check_place(output: Path | None) -> None:
-    """Refuse a file in a folder that there is none of, before the work: it may be misspelt.
+    """Refuse, before the work, a file that would not be found or taken for something else.
 
     Raises:
-        RunError: there is no such folder.
+        RunError: there is no such folder, which may be misspelt; or its name is not that of a CSV.
     """
+    if output is not None and output.suffix.lower() != ".csv":
+        raise RunError(f"a table is written as a CSV; call it {output.with_suffix('.csv')}")
     if output is not None and not output.parent.is_dir():
         raise RunError(f"there is no folder {output.parent} for {output.name}; make it first")
 

@@ -165,6 +165,11 @@ class _Run:
         if not self._is_first:
             self.agent.set_logger(Logger(None, []))
             return
+        if "reward" in changed:  # what the last one was worth does not compare with this one
+            for row in self.summary.values():
+                for name in [name for name in row if name.startswith(("reward/", "reward_"))]:
+                    del row[name]
+                row.pop("reward", None)
         self.folder.write_config(options)
         if not self.folder.checkpoint.exists():
             self.folder.save(self.agent)

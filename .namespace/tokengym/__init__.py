@@ -3,6 +3,9 @@
 ``import tokengym`` registers the tasks with Gymnasium.
 """
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
 from .agents import (
     ORGAN,
     AugmentedHillClimb,
@@ -43,6 +46,12 @@ from .rewards import (
 )
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name != "train":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module(".train", __name__)  # when it is wanted: it takes as long as the rest
 
 __all__ = [
     "ORGAN",

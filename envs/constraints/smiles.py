@@ -58,7 +58,7 @@ class _Closable(NamedTuple):
 
 @dataclass(eq=False)
 class SMILESSyntax(SMILESReader):
-    """What is written is SMILES, and finished within T; see the top of this file."""
+    """What is written is SMILES that can be read, and finished within T."""
 
     def prepare(self) -> None:
         """Tables of the vocabulary's tokens."""
