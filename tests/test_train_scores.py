@@ -85,7 +85,8 @@ def test_twins_are_both_kept(tmp_path: Path) -> None:
     dear = FunctionObjective(lambda texts: [2.0] * len(texts), name="twin")
     vocabulary = Vocabulary.from_tokens(TOKENS, "characters", eos=False)
     task = Task(name="Twins", vocabulary=vocabulary, max_length=4, reward=cheap + 2 * dear)
-    learner = ORGAN("GRU", TokenEnv(task), batch_size=3, completions=1, seed=0)
+    options: dict[str, Any] = {"batch_size": 3, "completions": 1, "repetition_penalty": False}
+    learner = ORGAN("GRU", TokenEnv(task), seed=0, **options)
     learner.learn(12, callback=ScoreLog(tmp_path / "scores.jsonl"))
     scores = read_scores(tmp_path)[0].scores
     found = {name: part_B.tolist() for name, part_B in scores.parts.items()}
