@@ -144,7 +144,7 @@ def test_the_tasks_form_decides_what_is_equal_and_what_is_in_the_set() -> None:
         ("bom.txt", "\ufefffirst\nsecond\n".encode()),
         ("separator.txt", "one\u2028two\nthree\n".encode()),
         ("indented.txt", b"  indented\nplain \n"),
-        ("packed.txt.gz", gzip.compress(b"first\nsecond\n")),
+        ("packed.txt.gz", gzip.compress(b"first\nsecond\n", mtime=0)),
         ("a.smi", b"CCO ethanol\nCCC\tpropane\n"),
     ],
 )
