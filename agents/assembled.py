@@ -26,7 +26,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from ..envs import Constraint, Sequences, Task, Vocabulary
 from ..rewards import TrainableReward
-from .checks import check_device, check_positive, check_whole
+from ..rewards.checks import check_whole
+from .checks import check_device, check_positive
 from .counter_rng import fold_in
 from .policies import GRUPolicy, LSTMPolicy, Policy, TransformerPolicy
 from .pretraining import seeded

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from ..envs import Sequences
 from ..rewards import BudgetExhausted, Progress, Reward, Scores
+from ..rewards.checks import check_whole
 from ..rewards.failures import first_failures
 from ..rewards.state import with_prefix
 from .assembled import Purpose
-from .checks import check_whole
 from .divergence import learning_from
 from .losses import constrained
 from .parallel import logits_together, sample_together, scores_of_first, world

@@ -1,4 +1,4 @@
-"""What options of agents have to be; the messages carry the value and what was expected."""
+"""What options of agents have to be, beside what rewards/checks.py has; errors carry the value."""
 
 from __future__ import annotations
 
@@ -16,18 +16,6 @@ def check_least(least: float, **options: float) -> None:
             raise ValueError(f"{name} is {value!r}; expected at least {least}")
 
 
-def check_whole(least: int, **options: int) -> None:
-    """Check that options are whole numbers of at least ``least``.
-
-    Raises:
-        ValueError: one of them is not.
-    """
-    for name, value in options.items():
-        if not isinstance(value, int):
-            raise ValueError(f"{name} is {value!r}; expected a whole number")
-    check_least(least, **options)
-
-
 def check_positive(**options: float) -> None:
     """Check that options are positive finite numbers.
 
@@ -37,17 +25,6 @@ def check_positive(**options: float) -> None:
     for name, value in options.items():
         if not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value!r}; expected more than 0")
-
-
-def check_one_of(known: tuple[str, ...], **options: str) -> None:
-    """Check that options are among ``known``.
-
-    Raises:
-        ValueError: one of them is not.
-    """
-    for name, value in options.items():
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; expected {' or '.join(map(repr, known))}")
 
 
 def check_device(device: torch.device | str) -> None:

@@ -24,9 +24,10 @@ import torch
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
+from ..rewards.checks import check_choice, check_whole
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_least, check_one_of, check_positive, check_whole
+from .checks import check_least, check_positive
 from .counter_rng import fold_in
 from .critic import CriticKind
 from .losses import constrained, token_log_probs
@@ -131,8 +132,8 @@ class PPO(PolicyGradientAgent):
         completions: int = 16,
         **options: Any,
     ) -> None:
-        check_one_of(get_args(Advantage), advantage=advantage)
-        check_one_of(get_args(CriticKind), critic=critic)
+        check_choice(get_args(Advantage), advantage=advantage)
+        check_choice(get_args(CriticKind), critic=critic)
         check_whole(1, epochs=epochs, minibatch_size=minibatch_size, completions=completions)
         check_least(0, value_coefficient=value_coefficient)
         check_positive(clip_range=clip_range, target_kl=1.0 if target_kl is None else target_kl)

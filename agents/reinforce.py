@@ -26,10 +26,10 @@ from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
 from ..envs import Sequences
+from ..rewards.checks import check_choice, check_whole
 from .advantages import group_advantages, leave_one_out_advantages, mean_advantages
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_one_of, check_whole
 from .counter_rng import fold_in
 from .critic import CriticKind
 from .losses import importance_weights, reinforce_loss, token_log_probs
@@ -68,7 +68,7 @@ class Reinforce(PolicyGradientAgent):
         scale_by_std: bool = False,
         **options: Any,
     ) -> None:
-        check_one_of(get_args(Baseline), baseline=baseline)
+        check_choice(get_args(Baseline), baseline=baseline)
         if scale_by_std and baseline != "group":
             raise ValueError(f"scale_by_std is of baseline='group', and baseline is {baseline!r}")
         if isinstance(prompts, str) or (prompts is not None and not prompts):

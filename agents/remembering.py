@@ -54,15 +54,16 @@ class RememberingAgent(TaughtAgent):
     def _read_inputs(self) -> None:
         """Remember the best of the file of experience, once."""
         super()._read_inputs()
-        new = self.experience is not None and self.experience != self.experience_read
-        if self.experience is not None and new and self.task is not None:
-            if self.policy.condition_size:
-                raise ValueError(
-                    f"the policy reads a condition, and the sequences of {self.experience!r} have "
-                    "none; leave experience out, or call agent.remember(sequences.given(...), ...)"
-                )
-            self.remember(*read_experience(self.experience))
-            self.experience_read = self.experience
+        path = self.experience
+        if path is None or path == self.experience_read or self.task is None:
+            return
+        if self.policy.condition_size:
+            raise ValueError(
+                f"the policy reads a condition, and the sequences of {path!r} have none; leave "
+                "experience out, or call agent.remember(sequences.given(...), ...)"
+            )
+        self.remember(*read_experience(path))
+        self.experience_read = path
 
     def _setup_loaded(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         super()._setup_loaded(tensors, state)

@@ -26,9 +26,9 @@ from torch import Tensor
 from ..envs import Sequences
 from ..rewards import Reward, Scores, Sum
 from ..rewards.base import Credit, total_scores
+from ..rewards.checks import check_choice, check_whole
 from .assembled import Purpose
 from .base import Batch, Values
-from .checks import check_one_of, check_whole
 from .completions import Scheme
 from .parallel import action_values_together, scores_of_first
 from .policies import Policy
@@ -73,7 +73,7 @@ class SeqGAN(Reinforce):
         if not 0 < rollout_update <= 1:
             raise ValueError(f"rollout_update is {rollout_update}; expected more than 0, at most 1")
         check_whole(1, completions=completions)
-        check_one_of(get_args(Scheme), scheme=scheme)
+        check_choice(get_args(Scheme), scheme=scheme)
         self.completions, self.scheme = completions, scheme
         self.rollout_update = rollout_update
         self.rollout_dtype = rollout_dtype

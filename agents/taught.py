@@ -16,8 +16,9 @@ from stable_baselines3.common.utils import configure_logger
 
 from ..envs import Sequences
 from ..rewards import TrainableReward
+from ..rewards.checks import check_whole
 from .assembled import Pretraining, Purpose
-from .checks import check_positive, check_whole
+from .checks import check_positive
 from .counter_rng import fold_in
 from .divergence import learning_from
 from .parallel import sample_together, world

@@ -180,10 +180,12 @@ class Vocabulary:
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts; write encode([text]) for a single one")
         try:
-            rows = [row[:at_most] for row in self._encode_rows(texts)]
+            rows = self._encode_rows(texts)
         except Exception:  # KeyError, TypeError, and the library's bare Exceptions
             self._raise_unknown(texts)
             raise
+        if at_most is not None:
+            rows = [row[:at_most] for row in rows]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
         if ids.size and ids.max() >= self._first_mark:

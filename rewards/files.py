@@ -1,4 +1,7 @@
-"""Reading texts from a user's file, with errors that name the file and the line."""
+"""Reading texts from a user's file, with errors that name the file and the line.
+
+Tasks read their data by it and rewards their references, so a file is the same texts to both.
+"""
 
 from __future__ import annotations
 

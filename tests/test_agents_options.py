@@ -50,3 +50,33 @@ def test_options_reach_the_class_that_they_are_of(small_task: Task) -> None:
 def test_an_unknown_option_is_named(small_task: Task) -> None:
     with pytest.raises(TypeError, match="batchsize"):
         Reinforce("GRU", TokenEnv(small_task), batchsize=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 8.0}, r"batch_size is 8\.0; expected a whole number"),
+        ({"replay_batch_size": 2.5}, r"replay_batch_size is 2\.5; expected a whole number"),
+        ({"prompts": "ab"}, "prompts is 'ab'; expected a list"),
+    ],
+)
+def test_options_that_cannot_be_meant(
+    options: dict[str, Any], message: str, small_task: Task
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Reinforce("GRU", TokenEnv(small_task), **options)
+
+
+def test_options_of_pretraining_and_learning_are_checked(small_task: Task) -> None:
+    agent = Reinforce("GRU", TokenEnv(small_task), batch_size=4, seed=0)
+    pretraining: list[tuple[dict[str, Any], str]] = [
+        ({"learning_rate": -1.0}, r"learning_rate is -1\.0; expected more than 0"),
+        ({"epochs": -1}, "epochs is -1; expected a whole number, at least 0"),
+        ({"batch_size": 0}, "batch_size is 0; expected a whole number, at least 1"),
+    ]
+    for options, message in pretraining:
+        with pytest.raises(ValueError, match=message):
+            agent.pretrain(["a"], **options)
+    with pytest.raises(ValueError, match="log_interval is 0; expected a whole number, at least 1"):
+        agent.learn(1, log_interval=0)
+    assert agent.learn(1, log_interval=None).rounds == 1

@@ -479,14 +479,14 @@ def test_a_policy_without_a_last_layer(small_task: Task) -> None:
     [
         ({"advantage": "td"}, "advantage is 'td'; expected 'gae' or 'rollouts'"),
         ({"critic": "none"}, "critic is 'none'; expected 'own' or 'head'"),
-        ({"epochs": 0}, "epochs is 0; expected at least 1"),
-        ({"minibatch_size": 0}, "minibatch_size is 0; expected at least 1"),
+        ({"epochs": 0}, "epochs is 0; expected a whole number, at least 1"),
+        ({"minibatch_size": 0}, "minibatch_size is 0; expected a whole number, at least 1"),
         ({"clip_range": 0.0}, "clip_range is 0.0; expected more than 0"),
         ({"target_kl": -0.1}, "target_kl is -0.1; expected more than 0"),
         ({"gamma": 1.1}, "gamma is 1.1; expected 0 to 1"),
         ({"gae_lambda": -0.5}, "gae_lambda is -0.5; expected 0 to 1"),
         ({"value_coefficient": -1}, "value_coefficient is -1; expected at least 0"),
-        ({"completions": 0}, "completions is 0; expected at least 1"),
+        ({"completions": 0}, "completions is 0; expected a whole number, at least 1"),
     ],
 )
 def test_options_that_cannot_be_are_named(options: dict[str, Any], message: str) -> None:

@@ -329,8 +329,14 @@ def test_whole_sequences_score_as_the_stepwise_environment_does() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"discriminator_steps": -1}, "discriminator_steps is -1; expected at least 0"),
-        ({"discriminator_batch_size": 0}, "discriminator_batch_size is 0; expected at least 1"),
+        (
+            {"discriminator_steps": -1},
+            "discriminator_steps is -1; expected a whole number, at least 0",
+        ),
+        (
+            {"discriminator_batch_size": 0},
+            "discriminator_batch_size is 0; expected a whole number, at least 1",
+        ),
         ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0; expected more than 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; expected more than 0"),
         ({"prior_coefficient": -0.1}, "prior_coefficient is -0.1; expected at least 0"),

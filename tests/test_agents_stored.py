@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -54,6 +55,17 @@ def test_the_window_of_episodes_is_kept_through_a_load(path: Path, tmp_path: Pat
     assert state["episodes"]
     load_agent(path).save(tmp_path / "again")
     assert load_checkpoint(tmp_path / "again.safetensors")[1]["episodes"] == state["episodes"]
+
+
+def test_draws_of_predict_go_on_after_a_load(small_task: Task, tmp_path: Path) -> None:
+    agent = make(small_task)
+    observation = np.full((99, 5), agent.policy.vocabulary.pad)
+    first = agent.predict(observation)[0]
+    agent.save(tmp_path / "a")
+    second = agent.predict(observation)[0]
+    assert not np.array_equal(first, second)  # 99 equal draws of tokens nearly alike: p below 1e-20
+    loaded = load_agent(tmp_path / "a", TokenEnv(small_task))
+    assert np.array_equal(loaded.predict(observation)[0], second)
 
 
 def rewrite(path: Path, change: Callable[[Any], Any], *, honest: bool) -> None:

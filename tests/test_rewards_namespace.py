@@ -235,12 +235,15 @@ def test_what_is_still_missing_as_the_memo_is_opened_wants_a_version() -> None:
     assert score.score_texts(["abc"]) == [3.0]
 
 
-WEIGHTS = {"half": torch.full((2,), 0.5, dtype=torch.bfloat16), "day": np.datetime64("2020-01-01")}
+WEIGHTS: dict[str, Any] = {
+    "half": torch.full((2,), 0.5, dtype=torch.bfloat16),
+    "day": np.datetime64("2020-01-01"),
+}
 
 
 @objective
 def weighted(texts: list[str]) -> list[float]:
-    return [float(WEIGHTS["half"][0]) * len(text) for text in texts]  # type: ignore[index]
+    return [float(WEIGHTS["half"][0]) * len(text) for text in texts]
 
 
 def test_tables_of_any_type_tell_scores_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,8 +105,8 @@ def further_figures(
         statistics: the file that keeps the statistics of reference molecules.
         progress_bar: show one over long work.
     """
-    own = task.data is not None and list(reference) == list(task.data.texts)
-    both = (sequences, task.data) if own and task.data is not None else None
+    data = task.data
+    both = None if data is None or list(reference) != data.texts else (sequences, data)
     return requested_figures(
         metrics,
         Material(

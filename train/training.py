@@ -7,6 +7,7 @@ is resumed by running the same thing again on the saved agent.
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import warnings
 from collections.abc import Mapping
@@ -167,9 +168,8 @@ class _Run:
             return
         if "reward" in changed:  # what the last one was worth does not compare with this one
             for row in self.summary.values():
-                for name in [name for name in row if name.startswith(("reward/", "reward_"))]:
+                for name in [name for name in row if re.match("reward(_|/|$)", name)]:
                     del row[name]
-                row.pop("reward", None)
         self.folder.write_config(options)
         if not self.folder.checkpoint.exists():
             self.folder.save(self.agent)

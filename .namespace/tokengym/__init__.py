@@ -47,12 +47,6 @@ from .rewards import (
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> _ModuleType:
-    if name != "train":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _import_module(".train", __name__)  # when it is wanted: it takes as long as the rest
-
 __all__ = [
     "ORGAN",
     "AugmentedHillClimb",
@@ -89,3 +83,9 @@ __all__ = [
 ]
 
 register_built_in_tasks()
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name != "train":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module(".train", __name__)  # when it is wanted: it takes as long as the rest
