@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -185,6 +186,8 @@ class Study:
     def publish(self, title: str, story: str, parts: Sequence[str]) -> None:
         """Write this benchmark's section, in place of the one that is there, and print it.
 
+        One of more cases than are kept here, from another folder say, is left as it is.
+
         Args:
             title: the section's heading.
             story: what was measured, a paragraph.
@@ -200,18 +203,38 @@ class Study:
         )
         body = "\n\n".join([story, *parts, how])
         before = self._page.read_text(encoding="utf-8") if self._page.exists() else _TITLE
-        _write(self._page, with_section(before, title, body))
-        print(f"{body}\n\n{self._page}")
+        there = cases_of(before, title)
+        print(f"{body}\n")
+        if there > len(self._kept):
+            print(
+                f"{self._page} is left as it is: its section has {there} cases, and "
+                f"{self.folder} {len(self._kept)}; delete the section to have this one"
+            )
+        else:
+            _write(self._page, with_section(before, title, body))
+            print(self._page)
         if self._json is not None:
             _write(self._json, json.dumps(list(self._kept.values()), indent=1) + "\n")
 
 
 def with_section(page: str, title: str, body: str) -> str:
     """The page with a section of this title, in its old place or at the end."""
+    head, named = _sections(page)
+    named[title] = f"{title}\n\n{body}"
+    return "\n\n## ".join([head, *named.values()]) + "\n"
+
+
+def cases_of(page: str, title: str) -> int:
+    """How many cases a page's section says that it has; 0 where there is none."""
+    said = re.search(r"(\d+) cases of seeds", _sections(page)[1].get(title, ""))
+    return int(said[1]) if said else 0
+
+
+def _sections(page: str) -> tuple[str, dict[str, str]]:
+    """What is before the first section, and the sections by title."""
     head, *sections = page.split("\n## ")
     named = {section.partition("\n")[0]: section.rstrip("\n") for section in sections}
-    named[title] = f"{title}\n\n{body}"
-    return "\n\n## ".join([head.rstrip("\n"), *named.values()]) + "\n"
+    return head.rstrip("\n"), named
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Row]) -> str:

@@ -57,6 +57,22 @@ def test_a_section_takes_its_own_place_on_the_page() -> None:
     assert page == "# Results\n\n## First\n\nthree\n\n## Second\n\n### Part\n\ntwo\n"
 
 
+def test_a_section_of_more_cases_than_are_here_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def publish(folder: str, seeds: int) -> str:
+        page = tmp_path / "page.md"
+        one = study(tmp_path / folder, "--seeds", str(seeds), "--results", str(page))
+        one.row("a case", {}, lambda seed: {"height": Estimate(2.0 + seed, math.nan, 5)})
+        one.publish("Heights", f"of {folder}", [])
+        return page.read_text(encoding="utf-8")
+
+    assert "of there" in publish("there", 3)
+    assert "of here" not in publish("here", 2)
+    assert "its section has 3 cases" in capsys.readouterr().out
+    assert "of here" in publish("here", 3)
+
+
 def test_a_table_says_how_many_seeds_and_leaves_out_what_is_not_there() -> None:
     found = {"height": Estimate(1.23456, 0.01, 9)}
     rows = [Row("a", [found]), Row("b", []), Row("c", [{}])]
