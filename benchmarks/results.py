@@ -186,7 +186,7 @@ class Study:
     def publish(self, title: str, story: str, parts: Sequence[str]) -> None:
         """Write this benchmark's section, in place of the one that is there, and print it.
 
-        One of more cases than are kept here, from another folder say, is left as it is.
+        One of more cases than this run has, which were kept elsewhere say, is left as it is.
 
         Args:
             title: the section's heading.
@@ -207,8 +207,8 @@ class Study:
         print(f"{body}\n")
         if there > len(self._kept):
             print(
-                f"{self._page} is left as it is: its section has {there} cases, and "
-                f"{self.folder} {len(self._kept)}; delete the section to have this one"
+                f"{self._page} is left as it is: its section has {there} cases, this run "
+                f"{len(self._kept)}; delete the section there to have this one"
             )
         else:
             _write(self._page, with_section(before, title, body))
